@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "conf/settings.h"
+
+#include "base/i18n.h"
+#include "conf/handle.h"
+#include "conf/libvirt_error.h"
+
+#include <cstdlib>
+#include <unistd.h>
+
+namespace godwit::conf {
+
+using base::ErrorCode;
+using base::makeError;
+using base::Result;
+using base::tr;
+
+static std::string take(char *text)
+{
+    Text owner(text);
+    return text ? text : "";
+}
+
+/// The program or library `name`, which the build puts into `folder`: from the build
+/// directory when GODWIT_BUILD_DIR names one, else where it is installed.
+static std::string builtFile(const char *folder, const char *name, const char *installed)
+{
+    if (const char *build = std::getenv("GODWIT_BUILD_DIR"))
+        return std::string(build) + "/" + folder + "/" + name;
+    return std::string(installed) + "/" + name;
+}
+
+static Settings common()
+{
+    Settings settings;
+    settings.helper = builtFile("helper", "godwit-helper", GODWIT_LIBEXECDIR);
+    settings.agent = builtFile("engine/agent", "libgodwit-agent.so", GODWIT_LIBEXECDIR);
+    return settings;
+}
+
+static Result<void> readText(virConf *conf, const char *key, std::string &value)
+{
+    char *text = nullptr;
+    const int found = virConfGetValueString(conf, key, &text);
+    if (found < 0)
+        return takeLibvirtError();
+    if (found > 0)
+        value = take(text);
+    return {};
+}
+
+static Result<void> readDirectory(virConf *conf, const char *key, std::string &value)
+{
+    TRY(readText(conf, key, value));
+    if (!value.empty() && value[0] != '/')
+        return makeError(ErrorCode::InvalidArgument, tr("%s must be an absolute path, not '%s'"), key,
+                         value.c_str());
+    return {};
+}
+
+static Result<void> readNumber(virConf *conf, const char *key, unsigned lowest, unsigned highest,
+                               unsigned &value)
+{
+    unsigned number = value;
+    if (virConfGetValueUInt(conf, key, &number) < 0)
+        return takeLibvirtError();
+    if (number < lowest || number > highest)
+        return makeError(ErrorCode::InvalidArgument, tr("%s must be between %u and %u, not %u"), key,
+                         lowest, highest, number);
+    value = number;
+    return {};
+}
+
+static Result<void> readKeys(virConf *conf, Settings &settings)
+{
+    TRY(readDirectory(conf, "config_dir", settings.configDir));
+    TRY(readDirectory(conf, "state_dir", settings.stateDir));
+    TRY(readDirectory(conf, "run_dir", settings.runDir));
+    TRY(readDirectory(conf, "log_dir", settings.logDir));
+    TRY(readDirectory(conf, "save_dir", settings.saveDir));
+    TRY(readDirectory(conf, "helper", settings.helper));
+    TRY(readDirectory(conf, "agent", settings.agent));
+    TRY(readDirectory(conf, "qemu_binary", settings.qemuBinary));
+    TRY(readText(conf, "migration_address", settings.migrationAddress));
+    TRY(readText(conf, "migration_host", settings.migrationHost));
+    TRY(readNumber(conf, "migration_port_min", 1, 65534, settings.migrationPortMin));
+    TRY(readNumber(conf, "migration_port_max", settings.migrationPortMin + 1, 65535, settings.migrationPortMax));
+    TRY(readNumber(conf, "migration_downtime", 1, 2000000, settings.migrationDowntime));
+    settings.autostartDir = settings.configDir + "/autostart";
+    return {};
+}
+
+/// Override `settings` by the file at `path`; a missing file changes nothing unless it was named.
+static Result<void> readFile(const std::string &path, bool named, Settings &settings)
+{
+    if (!named && access(path.c_str(), R_OK) < 0) {
+        settings.autostartDir = settings.configDir + "/autostart";
+        return {};
+    }
+    Conf conf(virConfReadFile(path.c_str(), 0));
+    if (!conf)
+        return takeLibvirtError();
+    TRY_IN(path, readKeys(conf.get(), settings));
+    return {};
+}
+
+Result<Settings> Settings::forDaemon(bool privileged)
+{
+    Settings settings = common();
+    settings.privileged = privileged;
+    std::string path;
+    if (privileged) {
+        settings.configDir = "/etc/libvirt/godwit";
+        settings.stateDir = "/run/libvirt/godwit";
+        settings.logDir = "/var/log/libvirt/godwit";
+        settings.saveDir = "/var/lib/libvirt/godwit/save";
+        path = "/etc/libvirt/godwit.conf";
+    } else {
+        const std::string config = take(virGetUserConfigDirectory());
+        settings.configDir = config + "/godwit";
+        settings.stateDir = take(virGetUserRuntimeDirectory()) + "/godwit";
+        settings.logDir = take(virGetUserCacheDirectory()) + "/godwit/log";
+        settings.saveDir = settings.configDir + "/save";
+        path = config + "/godwit.conf";
+    }
+    settings.runDir = settings.stateDir + "/guests";
+    const char *named = std::getenv("GODWIT_CONFIG");
+    TRY(readFile(named ? named : path, named != nullptr, settings));
+    return settings;
+}
+
+Result<Settings> Settings::forEmbed(const std::string &root)
+{
+    Settings settings = common();
+    settings.privileged = geteuid() == 0;
+    settings.root = root;
+    settings.configDir = root + "/etc/godwit";
+    settings.stateDir = root + "/run/godwit";
+    settings.runDir = settings.stateDir + "/guests";
+    settings.logDir = root + "/log/godwit";
+    settings.saveDir = root + "/var/lib/godwit/save";
+    TRY(readFile(root + "/etc/godwit.conf", false, settings));
+    return settings;
+}
+
+} // namespace godwit::conf

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "base/result.h"
+
+#include <string>
+
+namespace godwit::conf {
+
+/// Where a Host keeps things and how it behaves: built-in defaults for its kind of root,
+/// overridden by godwit.conf. Immutable once loaded.
+struct Settings {
+    bool privileged = false;       ///< godwit:///system
+    std::string root;              ///< embed mode's root; empty in a daemon
+
+    std::string configDir;         ///< persistent definitions: DIR/NAME.xml
+    std::string autostartDir;      ///< links to those that start by themselves
+    std::string stateDir;          ///< status files, guests' run directories, locks
+    std::string runDir;            ///< sockets: short paths
+    std::string logDir;            ///< QEMU's stderr, one file per domain
+    std::string saveDir;           ///< managed-save images
+
+    std::string helper;            ///< path of godwit-helper
+    std::string agent;             ///< path of libgodwit-agent.so
+    std::string qemuBinary;        ///< empty = the first qemu-system-ARCH on PATH
+
+    std::string migrationAddress = "0.0.0.0";   ///< where Prepare listens
+    std::string migrationHost;     ///< the name other hosts reach us by; empty = hostname
+    unsigned migrationPortMin = 49152;
+    unsigned migrationPortMax = 49215;
+    unsigned migrationDowntime = 300;           ///< milliseconds
+
+    /// Defaults of a daemon (system as root, else session). GODWIT_CONFIG names another file.
+    static base::Result<Settings> forDaemon(bool privileged);
+    /// Defaults of embed mode below `root` (ROOT/etc/godwit.conf is read if it is there).
+    static base::Result<Settings> forEmbed(const std::string &root);
+};
+
+} // namespace godwit::conf

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+// What driver and helper say to each other. This is the one definition of it: encoder,
+// decoder, limits, the test against docs/control.md and the fuzz target are all made from
+// the `fields` functions below. One process is started per operation; it says Hello, gets
+// one Save or one Restore, and ends after Done or Failed.
+//
+//   Save:     Hello < Save > [Progress <]* SuspendRequest < Suspended > [Progress <]* Done <
+//   Restore:  Hello < Restore > [Progress <]* LoadState < StateLoaded > Done <
+//   any time: SetLimits >, Abort >, Log <; at the end Failed < instead of Done <
+//   (> driver to helper, < helper to driver)
+//
+// Numbers on the wire never change their meaning; `protocolVersion` counts what does.
+
+#include "base/error.h"
+
+#include <cstdint>
+#include <string>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+namespace godwit::control {
+
+inline constexpr uint32_t protocolVersion = 1;
+
+/// A run of guest memory: `pages` pages from `firstPfn`, at `ramOffset` in the RAM file.
+struct Region {
+    uint64_t firstPfn = 0;
+    uint64_t ramOffset = 0;   ///< bytes, page-aligned
+    uint64_t pages = 0;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("firstPfn", self.firstPfn);
+        visit("ramOffset", self.ramOffset);
+        visit("pages", self.pages);
+    }
+    bool operator==(const Region &) const = default;
+};
+
+enum class StreamKind : uint32_t {
+    Invalid = 0,
+    File = 1,       ///< seekable image, from its current offset
+    Channel = 2,    ///< connected stream socket: preface with secret first, result comes back
+    Listener = 3,   ///< listening socket: the peer connects, then as Channel (Restore only)
+    Plain = 4,      ///< pipe or socket that carries nothing but the stream
+    Last = Plain,
+};
+
+enum class Phase : uint32_t {
+    Invalid = 0,
+    Setup = 1,
+    Waiting = 2,       ///< Restore: for the source to connect
+    Memory = 3,        ///< Save: the guest may run. Restore: all of its memory
+    LastMemory = 4,    ///< Save: the guest is stopped
+    DeviceState = 5,
+    Finishing = 6,     ///< syncing the file, or waiting for the destination's result
+    Last = Finishing,
+};
+
+enum class LogLevel : uint32_t { Invalid = 0, Debug = 1, Info = 2, Warning = 3, Error = 4, Last = Error };
+
+// ---- driver to helper -------------------------------------------------------------
+
+/// Guest memory to a stream. Fds: RAM, stream, read end of the device-state pipe.
+struct Save {
+    static constexpr uint32_t type = 1;
+    static constexpr const char *name = "Save";
+    static constexpr size_t fdCount = 3;
+    enum Fd : size_t { RamFd, StreamFd, DeviceStateFd };
+
+    std::string guest;             ///< its name, for messages
+    std::vector<Region> regions;
+    StreamKind kind = StreamKind::File;
+    std::string secret;            ///< Channel: 64 hex digits; else empty
+    bool live = false;             ///< rounds before SuspendRequest
+    uint32_t guestPid = 0;         ///< whose writes are tracked; 0: unknown
+    uint32_t maxRounds = 0;        ///< stop the guest after so many at the latest; 0: default
+    uint64_t bandwidth = 0;        ///< bytes per second; 0: unlimited
+    uint32_t downtimeMs = 300;     ///< stop the guest when the rest takes no longer
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("guest", self.guest);
+        visit("regions", self.regions);
+        visit("kind", self.kind);
+        visit("secret", self.secret);
+        visit("live", self.live);
+        visit("guestPid", self.guestPid);
+        visit("maxRounds", self.maxRounds);
+        visit("bandwidth", self.bandwidth);
+        visit("downtimeMs", self.downtimeMs);
+    }
+    bool operator==(const Save &) const = default;
+};
+
+/// A stream to guest memory, which must be all zeros. Fds: RAM, stream or listening
+/// socket, write end of the device-state pipe.
+struct Restore {
+    static constexpr uint32_t type = 2;
+    static constexpr const char *name = "Restore";
+    static constexpr size_t fdCount = 3;
+    enum Fd : size_t { RamFd, StreamFd, DeviceStateFd };
+
+    std::string guest;
+    std::vector<Region> regions;
+    StreamKind kind = StreamKind::File;
+    uint32_t streamVersion = 2;         ///< 1: legacy, 2: libxl v2
+    std::string secret;                 ///< Channel, Listener: 64 hex digits; else empty
+    uint32_t connectTimeoutMs = 30000;  ///< Listener: until a peer with the secret is there
+    uint32_t prefaceTimeoutMs = 2000;   ///< Listener: what one connector may take to show it
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("guest", self.guest);
+        visit("regions", self.regions);
+        visit("kind", self.kind);
+        visit("streamVersion", self.streamVersion);
+        visit("secret", self.secret);
+        visit("connectTimeoutMs", self.connectTimeoutMs);
+        visit("prefaceTimeoutMs", self.prefaceTimeoutMs);
+    }
+    bool operator==(const Restore &) const = default;
+};
+
+/// Answer to SuspendRequest: the vCPUs stand still and QEMU writes its device state into
+/// the pipe, whose write end it closes after the last byte.
+struct Suspended {
+    static constexpr uint32_t type = 3;
+    static constexpr const char *name = "Suspended";
+    static constexpr size_t fdCount = 0;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &, Visit &&)
+    {
+    }
+    bool operator==(const Suspended &) const = default;
+};
+
+/// Answer to LoadState: QEMU has taken the device state, or why it has not.
+struct StateLoaded {
+    static constexpr uint32_t type = 4;
+    static constexpr const char *name = "StateLoaded";
+    static constexpr size_t fdCount = 0;
+
+    bool ok = false;
+    std::string message;   ///< when not ok: travels to the source as the true cause
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("ok", self.ok);
+        visit("message", self.message);
+    }
+    bool operator==(const StateLoaded &) const = default;
+};
+
+/// Stop at once: the helper answers Failed (Aborted) and exits. Closing the connection
+/// does the same.
+struct Abort {
+    static constexpr uint32_t type = 5;
+    static constexpr const char *name = "Abort";
+    static constexpr size_t fdCount = 0;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &, Visit &&)
+    {
+    }
+    bool operator==(const Abort &) const = default;
+};
+
+struct SetLimits {
+    static constexpr uint32_t type = 6;
+    static constexpr const char *name = "SetLimits";
+    static constexpr size_t fdCount = 0;
+
+    uint64_t bandwidth = 0;   ///< bytes per second; 0: unlimited
+    uint32_t downtimeMs = 300;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("bandwidth", self.bandwidth);
+        visit("downtimeMs", self.downtimeMs);
+    }
+    bool operator==(const SetLimits &) const = default;
+};
+
+// ---- helper to driver -------------------------------------------------------------
+
+/// First message of every helper.
+struct Hello {
+    static constexpr uint32_t type = 101;
+    static constexpr const char *name = "Hello";
+    static constexpr size_t fdCount = 0;
+
+    uint32_t version = protocolVersion;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("version", self.version);
+    }
+    bool operator==(const Hello &) const = default;
+};
+
+/// Stop the guest, let QEMU write its device state into the pipe, say Suspended.
+struct SuspendRequest {
+    static constexpr uint32_t type = 102;
+    static constexpr const char *name = "SuspendRequest";
+    static constexpr size_t fdCount = 0;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &, Visit &&)
+    {
+    }
+    bool operator==(const SuspendRequest &) const = default;
+};
+
+/// All memory is in place and the stream was whole; `size` bytes of device state now flow
+/// into the pipe, which is closed after them. Answered by StateLoaded.
+struct LoadState {
+    static constexpr uint32_t type = 103;
+    static constexpr const char *name = "LoadState";
+    static constexpr size_t fdCount = 0;
+
+    uint64_t size = 0;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("size", self.size);
+    }
+    bool operator==(const LoadState &) const = default;
+};
+
+/// How it goes: four times a second, and at the end of each round.
+struct Progress {
+    static constexpr uint32_t type = 104;
+    static constexpr const char *name = "Progress";
+    static constexpr size_t fdCount = 0;
+
+    Phase phase = Phase::Setup;
+    uint64_t elapsedMs = 0;
+    uint64_t memoryTotal = 0;          ///< bytes of guest memory
+    uint64_t memoryProcessed = 0;      ///< bytes of guest memory gone through, repeats included
+    uint64_t memoryRemaining = 0;      ///< bytes left in this round
+    uint64_t streamBytes = 0;          ///< sent or received, all included
+    uint64_t normalPages = 0;          ///< pages with data
+    uint64_t constantPages = 0;        ///< zero or never touched: nothing sent
+    uint64_t bandwidth = 0;            ///< bytes per second, measured
+    uint64_t dirtyPagesPerSecond = 0;
+    uint32_t iteration = 0;            ///< round, from 1
+    uint64_t expectedDowntimeMs = 0;
+    std::string tracker;               ///< "write-protect", "soft-dirty", "content-hash", "none"
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("phase", self.phase);
+        visit("elapsedMs", self.elapsedMs);
+        visit("memoryTotal", self.memoryTotal);
+        visit("memoryProcessed", self.memoryProcessed);
+        visit("memoryRemaining", self.memoryRemaining);
+        visit("streamBytes", self.streamBytes);
+        visit("normalPages", self.normalPages);
+        visit("constantPages", self.constantPages);
+        visit("bandwidth", self.bandwidth);
+        visit("dirtyPagesPerSecond", self.dirtyPagesPerSecond);
+        visit("iteration", self.iteration);
+        visit("expectedDowntimeMs", self.expectedDowntimeMs);
+        visit("tracker", self.tracker);
+    }
+    bool operator==(const Progress &) const = default;
+};
+
+/// The operation succeeded; the helper exits.
+struct Done {
+    static constexpr uint32_t type = 105;
+    static constexpr const char *name = "Done";
+    static constexpr size_t fdCount = 0;
+
+    Progress progress;                 ///< final figures
+    uint64_t deviceStateBytes = 0;
+    uint64_t setupMs = 0;              ///< until the first page moved
+    uint64_t suspendMs = 0;            ///< Save: from SuspendRequest to Suspended
+    uint64_t stoppedMs = 0;            ///< Save: from Suspended until all is sent and acknowledged
+    uint64_t loadMs = 0;               ///< Restore: from LoadState to StateLoaded
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("progress", self.progress);
+        visit("deviceStateBytes", self.deviceStateBytes);
+        visit("setupMs", self.setupMs);
+        visit("suspendMs", self.suspendMs);
+        visit("stoppedMs", self.stoppedMs);
+        visit("loadMs", self.loadMs);
+    }
+    bool operator==(const Done &) const = default;
+};
+
+/// The operation failed; the helper exits. On a channel `message` is the true cause, on
+/// whichever side it happened.
+struct Failed {
+    static constexpr uint32_t type = 106;
+    static constexpr const char *name = "Failed";
+    static constexpr size_t fdCount = 0;
+
+    base::ErrorCode code = base::ErrorCode::Internal;
+    uint32_t errnum = 0;
+    std::string message;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("code", self.code);
+        visit("errnum", self.errnum);
+        visit("message", self.message);
+    }
+    bool operator==(const Failed &) const = default;
+};
+
+struct Log {
+    static constexpr uint32_t type = 107;
+    static constexpr const char *name = "Log";
+    static constexpr size_t fdCount = 0;
+
+    LogLevel level = LogLevel::Info;
+    std::string text;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("level", self.level);
+        visit("text", self.text);
+    }
+    bool operator==(const Log &) const = default;
+};
+
+using Message = std::variant<Save, Restore, Suspended, StateLoaded, Abort, SetLimits,
+                             Hello, SuspendRequest, LoadState, Progress, Done, Failed, Log>;
+
+} // namespace godwit::control

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "domain/host.h"
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "base/strprintf.h"
+#include "base/unique_fd.h"
+#include "domain/lifecycle.h"
+#include "domain/xml_option.h"
+#include "hypervisor/machine/machine.h"
+
+#include <fcntl.h>
+#include <fstream>
+#include <sys/file.h>
+#include <thread>
+
+namespace godwit::domain {
+
+using base::ErrorCode;
+using base::makeError;
+using base::Result;
+using base::strprintf;
+using base::systemError;
+using base::tr;
+
+Host::Host(conf::Settings settings, Inhibitor inhibitor)
+    : settings_(std::move(settings)), inhibitor_(std::move(inhibitor))
+{
+}
+
+Host::~Host()
+{
+    // Guests' connections live on the event thread and tell the worker: let go of the
+    // guests first, then of what they talk to.
+    if (domains_) {
+        virDomainObjListForEach(
+            domains_.get(), false,
+            [](virDomainObj *object, void *) {
+                Domain domain = Domain::lock(object);
+                domain.data().guest.reset();
+                domain.data().events.reset();
+                return 0;
+            },
+            nullptr);
+    }
+    // The event thread may be telling the worker something right now: that ends with the
+    // hypervisor. What the worker still has to do then finds no guest that it is about.
+    hypervisor_.reset();
+    eventThread_.reset();
+    worker_.reset();
+    domains_ = {};
+    if (lockFd_ >= 0)
+        ::close(lockFd_);
+}
+
+Result<std::shared_ptr<Host>> Host::open(conf::Settings settings, Inhibitor inhibitor)
+{
+    std::shared_ptr<Host> host(new Host(std::move(settings), std::move(inhibitor)));
+    TRY(host->makeDirectories());
+    TRY(host->lockRoot());
+
+    const conf::Settings &chosen = host->settings_;
+    host->migrationPorts_.reset(virPortAllocatorRangeNew("migration", static_cast<unsigned short>(chosen.migrationPortMin),
+                                                         static_cast<unsigned short>(chosen.migrationPortMax)));
+    if (!host->migrationPorts_)
+        return conf::takeLibvirtError();
+    host->events_ = conf::ObjectRef<virObjectEventState>::adopt(virObjectEventStateNew());
+    host->domains_ = conf::ObjectRef<virDomainObjList>::adopt(virDomainObjListNew());
+    host->eventThread_.reset(virEventThreadNew("godwit-event"));
+    if (!host->events_ || !host->domains_ || !host->eventThread_)
+        return conf::takeLibvirtError();
+    host->worker_ = std::make_unique<Worker>();
+
+    hypervisor::MachineSettings machine;
+    machine.qemuBinary = chosen.qemuBinary;
+    machine.helper = chosen.helper;
+    machine.agent = chosen.agent;
+    machine.privileged = chosen.privileged;
+    machine.eventContext = virEventThreadGetContext(host->eventThread_.get());
+    host->hypervisor_ = hypervisor::makeMachine(std::move(machine));
+    host->xmlOption_ = makeXmlOption(*host);
+
+    TRY(host->loadDomains());
+    host->adoptGuests();
+    return host;
+}
+
+Result<void> Host::makeDirectories()
+{
+    for (const std::string *dir : {&settings_.configDir, &settings_.autostartDir, &settings_.stateDir,
+                                   &settings_.runDir, &settings_.logDir, &settings_.saveDir}) {
+        if (g_mkdir_with_parents(dir->c_str(), 0700) < 0)
+            return systemError(errno, tr("cannot create directory '%s'"), dir->c_str());
+    }
+    return {};
+}
+
+Result<void> Host::lockRoot()
+{
+    const std::string path = settings_.stateDir + "/lock";
+    const std::string &root = settings_.root.empty() ? settings_.stateDir : settings_.root;
+    base::UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!fd)
+        return systemError(errno, tr("cannot open '%s'"), path.c_str());
+    if (flock(fd.get(), LOCK_EX | LOCK_NB) < 0) {
+        char holder[128] = {};
+        if (errno != EWOULDBLOCK || pread(fd.get(), holder, sizeof holder - 1, 0) < 0)
+            return systemError(errno, tr("cannot lock '%s'"), path.c_str());
+        return makeError(ErrorCode::OperationFailed, tr("'%s' is in use by process %s"), root.c_str(), holder);
+    }
+    std::string name;
+    std::getline(std::ifstream("/proc/self/comm"), name);
+    const std::string text = strprintf("%d (%s)", static_cast<int>(getpid()), name.c_str());
+    if (ftruncate(fd.get(), 0) < 0 || pwrite(fd.get(), text.data(), text.size(), 0) < 0)
+        return systemError(errno, tr("cannot write '%s'"), path.c_str());
+    lockFd_ = fd.release();
+    return {};
+}
+
+Result<void> Host::loadDomains()
+{
+    // Status files first: they hold the running guests and their numbers.
+    TRY(conf::check(virDomainObjListLoadAllConfigs(domains_.get(), settings_.stateDir.c_str(), nullptr, true,
+                                                   xmlOption_.get(), nullptr, nullptr)));
+    TRY(reload());
+    virDomainObjListForEach(
+        domains_.get(), false,
+        [](virDomainObj *object, void *opaque) {
+            auto *host = static_cast<Host *>(opaque);
+            Domain domain = Domain::lock(object);
+            host->lastId_ = std::max(host->lastId_.load(), domain.def()->id);
+            domain.object()->hasManagedSave = access(host->savePath(domain.def()).c_str(), F_OK) == 0;
+            return 0;
+        },
+        this);
+    return {};
+}
+
+Result<void> Host::reload()
+{
+    return conf::check(virDomainObjListLoadAllConfigs(domains_.get(), settings_.configDir.c_str(),
+                                                      settings_.autostartDir.c_str(), false,
+                                                      xmlOption_.get(), nullptr, nullptr));
+}
+
+std::vector<conf::ObjectRef<virDomainObj>> Host::allDomains()
+{
+    virDomainObj **objects = nullptr;
+    size_t count = 0;
+    virDomainObjListCollectAll(domains_.get(), &objects, &count);
+    std::vector<conf::ObjectRef<virDomainObj>> all;
+    for (size_t i = 0; i < count; i++)
+        all.push_back(conf::ObjectRef<virDomainObj>::adopt(objects[i]));
+    g_free(objects);
+    return all;
+}
+
+void Host::adoptGuests()
+{
+    std::vector<std::thread> threads;
+    for (auto &object : allDomains()) {
+        if (!virDomainObjIsActive(object.get()))
+            continue;
+        domainStarted();
+        threads.emplace_back([object] {
+            Domain domain = Domain::lock(object.get());
+            adoptDomain(domain);
+        });
+    }
+    for (std::thread &thread : threads)
+        thread.join();
+}
+
+bool Host::takeAutostart()
+{
+    // The state directory is emptied when the machine boots.
+    const std::string mark = settings_.stateDir + "/autostarted";
+    return static_cast<bool>(base::UniqueFd(::open(mark.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)));
+}
+
+void Host::queueEvent(virObjectEvent *event)
+{
+    if (event)
+        virObjectEventStateQueue(events_.get(), event);
+}
+
+Result<conf::DomainDef> Host::parse(const char *xml, unsigned flags)
+{
+    conf::DomainDef def(virDomainDefParseString(xml, xmlOption_.get(), nullptr, flags));
+    if (!def)
+        return conf::takeLibvirtError();
+    return def;
+}
+
+Result<conf::Text> Host::format(virDomainDef *def, unsigned flags)
+{
+    conf::Text text(virDomainDefFormat(def, xmlOption_.get(), flags));
+    if (!text)
+        return conf::takeLibvirtError();
+    return text;
+}
+
+std::string Host::guestDir(const virDomainDef *def) const
+{
+    conf::Text name(virDomainDefGetShortName(def));
+    return settings_.runDir + "/" + (name ? name.get() : std::to_string(def->id).c_str());
+}
+
+std::string Host::logPath(const virDomainDef *def) const
+{
+    return settings_.logDir + "/" + def->name + ".log";
+}
+
+std::string Host::savePath(const virDomainDef *def) const
+{
+    return settings_.saveDir + "/" + def->name + ".save";
+}
+
+void Host::domainStarted()
+{
+    if (++activeDomains_ == 1 && inhibitor_)
+        inhibitor_(true);
+}
+
+void Host::domainEnded()
+{
+    if (--activeDomains_ == 0 && inhibitor_)
+        inhibitor_(false);
+}
+
+} // namespace godwit::domain

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "domain/private_data.h"
+
+#include "domain/host.h"
+
+namespace godwit::domain {
+
+static void *allocate(void *opaque)
+{
+    auto *data = new PrivateData;
+    data->host = static_cast<Host *>(opaque);
+    return data;
+}
+
+static void release(void *data)
+{
+    delete static_cast<PrivateData *>(data);
+}
+
+static int format(virBuffer *out, virDomainObj *object)
+{
+    const PrivateData &data = privateData(object);
+    if (data.phase != MigrationPhase::None)
+        virBufferAsprintf(out, "<migration phase='%u' ran='%s'/>\n", static_cast<unsigned>(data.phase),
+                          data.ranBeforeMigration ? "yes" : "no");
+    if (data.guest)
+        data.guest->formatStatus(out);
+    return 0;
+}
+
+static int parse(xmlXPathContextPtr context, virDomainObj *object, virDomainDefParserConfig *)
+{
+    PrivateData &data = privateData(object);
+    unsigned phase = 0;
+    if (virXPathUInt("string(./migration/@phase)", context, &phase) == 0) {
+        if (phase > static_cast<unsigned>(MigrationPhase::Receive)) {
+            conf::raise(makeError(base::ErrorCode::BadFormat, "status file names migration phase %u", phase));
+            return -1;
+        }
+        data.phase = static_cast<MigrationPhase>(phase);
+        data.ranBeforeMigration = virXPathBoolean("./migration/@ran = 'yes'", context) == 1;
+    }
+    auto status = data.host->hypervisor().parseStatus(context);
+    if (!status) {
+        conf::raise(status.error());
+        return -1;
+    }
+    data.status = std::move(status).value();
+    return 0;
+}
+
+virDomainXMLPrivateDataCallbacks privateDataCallbacks()
+{
+    virDomainXMLPrivateDataCallbacks callbacks{};
+    callbacks.alloc = allocate;
+    callbacks.free = release;
+    callbacks.format = format;
+    callbacks.parse = parse;
+    return callbacks;
+}
+
+} // namespace godwit::domain

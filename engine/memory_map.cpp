@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/memory_map.h"
+
+#include "base/i18n.h"
+
+#include <cerrno>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+
+namespace godwit::engine {
+
+using namespace base;
+
+static constexpr uint64_t maxPfn = uint64_t{1} << 52;
+
+static Result<void> checkRegions(std::vector<Region> regions, uint64_t filePages)
+{
+    for (const Region &region : regions) {
+        if (region.pages == 0 || region.pages > filePages || region.firstPage > filePages - region.pages)
+            return makeError(ErrorCode::InvalidArgument, tr("a memory region lies beyond the guest's RAM file"));
+        if (region.firstPfn.value > maxPfn - region.pages)
+            return makeError(ErrorCode::InvalidArgument, tr("a memory region lies beyond all addresses"));
+    }
+    const auto overlap = [&](auto first) {
+        std::ranges::sort(regions, {}, first);
+        for (size_t i = 1; i < regions.size(); i++)
+            if (first(regions[i]) - first(regions[i - 1]) < regions[i - 1].pages)
+                return true;
+        return false;
+    };
+    if (overlap([](const Region &region) { return region.firstPfn.value; })
+        || overlap([](const Region &region) { return region.firstPage; }))
+        return makeError(ErrorCode::InvalidArgument, tr("memory regions overlap"));
+    return {};
+}
+
+Result<MemoryMap> MemoryMap::map(int ramFd, std::vector<Region> regions)
+{
+    struct stat status{};
+    if (::fstat(ramFd, &status) < 0)
+        return systemError(errno, tr("cannot look at the guest's RAM file"));
+    MemoryMap out;
+    out.fd_ = ramFd;
+    out.filePages_ = static_cast<uint64_t>(status.st_size) / pageSize;
+    if (regions.empty() || out.filePages_ == 0)
+        return makeError(ErrorCode::InvalidArgument, tr("the guest has no memory"));
+    TRY(checkRegions(regions, out.filePages_));
+    std::ranges::sort(regions, {}, [](const Region &region) { return region.firstPfn.value; });
+    for (const Region &region : regions)
+        out.guestPages_ += region.pages;
+    out.regions_ = std::move(regions);
+    void *base = ::mmap(nullptr, out.filePages_ * pageSize, PROT_READ, MAP_SHARED | MAP_NORESERVE, ramFd, 0);
+    if (base == MAP_FAILED)
+        return systemError(errno, tr("cannot map the guest's RAM"));
+    out.base_ = static_cast<std::byte *>(base);
+    return out;
+}
+
+MemoryMap::MemoryMap(MemoryMap &&other) noexcept
+    : fd_(other.fd_), base_(std::exchange(other.base_, nullptr)), filePages_(other.filePages_),
+      guestPages_(other.guestPages_), regions_(std::move(other.regions_))
+{
+}
+
+MemoryMap::~MemoryMap()
+{
+    if (base_)
+        ::munmap(base_, filePages_ * pageSize);
+}
+
+std::optional<uint64_t> MemoryMap::find(Pfn pfn) const
+{
+    for (const Region &region : regions_)
+        if (pfn >= region.firstPfn && pfn.value - region.firstPfn.value < region.pages)
+            return region.firstPage + (pfn.value - region.firstPfn.value);
+    return {};
+}
+
+PageSet MemoryMap::allPages() const
+{
+    PageSet all(filePages_);
+    for (const Region &region : regions_)
+        all.addRange(region.firstPage, region.firstPage + region.pages);
+    return all;
+}
+
+Result<PageSet> MemoryMap::presentPages() const
+{
+    PageSet present(filePages_);
+    off_t at = 0;
+    for (;;) {
+        const off_t data = ::lseek(fd_, at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            return present;
+        // hugetlbfs has no SEEK_DATA: there everything counts as present.
+        if (data < 0 && errno == EINVAL) {
+            present.addRange(0, filePages_);
+            return present;
+        }
+        if (data < 0)
+            return systemError(errno, tr("cannot find the holes of the guest's RAM"));
+        at = ::lseek(fd_, data, SEEK_HOLE);
+        if (at < 0)
+            return systemError(errno, tr("cannot find the holes of the guest's RAM"));
+        present.addRange(static_cast<uint64_t>(data) / pageSize,
+                         (static_cast<uint64_t>(at) + pageSize - 1) / pageSize);
+    }
+}
+
+} // namespace godwit::engine

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+// Guest RAM: a shared file (memfd) that QEMU maps too, and where the guest sees its parts.
+// Inside the engine a page is known by its number in the file; a Pfn is what streams say.
+
+#include "base/result.h"
+#include "base/units.h"
+#include "engine/page_set.h"
+
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace godwit::engine {
+
+/// A run of guest memory: `pages` pages from `firstPfn`, from `firstPage` in the RAM file.
+struct Region {
+    base::Pfn firstPfn;
+    uint64_t firstPage = 0;
+    uint64_t pages = 0;
+};
+
+class MemoryMap
+{
+public:
+    /// Map the file (borrowed for the map's life) for reading. Refuses regions that overlap,
+    /// as pfns or in the file, and those beyond the file's end.
+    static base::Result<MemoryMap> map(int ramFd, std::vector<Region> regions);
+
+    MemoryMap(MemoryMap &&other) noexcept;
+    MemoryMap &operator=(MemoryMap &&) = delete;
+    ~MemoryMap();
+
+    int fd() const { return fd_; }
+    uint64_t filePages() const { return filePages_; }
+    uint64_t guestPages() const { return guestPages_; }
+    /// In the order of their pfns.
+    std::span<const Region> regions() const { return regions_; }
+
+    const std::byte *page(uint64_t number) const { return base_ + number * base::pageSize; }
+    /// The number of a guest's page, or nothing where the guest has no memory.
+    std::optional<uint64_t> find(base::Pfn pfn) const;
+
+    /// Every page of the regions.
+    PageSet allPages() const;
+    /// The pages that exist in the file: the others are holes, never touched or given back.
+    /// (Reading a hole through the map would fill it, so nobody must.)
+    base::Result<PageSet> presentPages() const;
+
+private:
+    MemoryMap() = default;
+
+    int fd_ = -1;
+    std::byte *base_ = nullptr;
+    uint64_t filePages_ = 0;
+    uint64_t guestPages_ = 0;
+    std::vector<Region> regions_;
+};
+
+} // namespace godwit::engine

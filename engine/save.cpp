@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/save.h"
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "engine/device_state.h"
+#include "engine/dirty_tracker.h"
+#include "engine/limiter.h"
+#include "engine/page_sender.h"
+#include "stream/libxl_stream.h"
+
+namespace godwit::engine {
+
+using namespace base;
+using namespace std::chrono;
+namespace libxc = stream::libxc;
+namespace libxl = stream::libxl;
+
+namespace {
+
+// What our streams say they come from: the Xen whose format they follow.
+constexpr libxc::DomainHeader domainHeader{libxc::DomainType::X86Hvm, 4, 17};
+
+class Saver
+{
+public:
+    Saver(const MemoryMap &memory, stream::Sink &sink, int deviceStatePipe, const SaveOptions &options,
+          SaveHost &host, Meter &meter)
+        : memory_(memory), sink_(sink), options_(options), host_(host), meter_(meter),
+          sender_(memory, sink, meter), limiter_([&host] { return host.limits().bandwidth; }),
+          deviceState_(deviceStatePipe), dirty_(memory.allPages())
+    {
+        sender_.setLimiter(&limiter_);
+    }
+
+    Result<void> run()
+    {
+        meter_.update([&](Statistics &statistics) { statistics.memoryTotal = memory_.guestPages() * pageSize; });
+        meter_.enter(Phase::Setup);
+        TRY(libxl::writeHead(sink_));
+        TRY(libxc::writeHead(sink_, domainHeader));
+        if (options_.live)
+            TRY(startTracking());
+        meter_.firstPage();
+        if (options_.live)
+            TRY(sendRounds());
+        TRY(stopGuest());
+        TRY(sendRest());
+        return sendDeviceState();
+    }
+
+private:
+    Result<void> startTracking()
+    {
+        tracker_ = TRY(startBestTracker(memory_, options_.guestPid));
+        sender_.setTracker(tracker_.get());
+        meter_.update([&](Statistics &statistics) { statistics.tracker = tracker_->name(); });
+        log(LogLevel::Info, tr("dirty pages are tracked by %s"), tracker_->name());
+        return {};
+    }
+
+    /// Rounds over what is dirty, until the rest takes no longer than the guest may stand still.
+    Result<void> sendRounds()
+    {
+        meter_.enter(Phase::Memory);
+        const uint32_t maxRounds = options_.maxRounds ? options_.maxRounds : defaultRounds;
+        auto collectedAt = Meter::Clock::now();
+        for (uint32_t round = 1;; round++) {
+            meter_.update([&](Statistics &statistics) { statistics.iteration = round; });
+            meter_.step();
+            TRY(sendRound());
+            dirty_.clear();
+            TRY(tracker_->collect(dirty_));
+            const auto now = Meter::Clock::now();
+            const duration<double> expected = expectDowntime(now - collectedAt);
+            collectedAt = now;
+            if (expected <= host_.limits().downtime)
+                return {};
+            if (round >= maxRounds) {
+                log(LogLevel::Warning, tr("the guest writes memory faster than it can be sent: after %u rounds "
+                    "it is stopped for about %.0f ms"), round, expected.count() * 1000);
+                return {};
+            }
+        }
+    }
+
+    /// One pass over dirty_, measuring how fast it went.
+    Result<void> sendRound()
+    {
+        const auto begin = Meter::Clock::now();
+        const uint64_t before = sink_.offset();
+        const auto sleptBefore = limiter_.slept();
+        TRY(sender_.send(dirty_));
+        // Older rounds count less and less; sleeping for the limit does not count at all,
+        // because the last round will not be limited.
+        const auto took = Meter::Clock::now() - begin;
+        bytes_ = bytes_ / 2 + static_cast<double>(sink_.offset() - before);
+        seconds_ = seconds_ / 2 + duration<double>(took - (limiter_.slept() - sleptBefore)).count();
+        const double all = duration<double>(took).count();
+        const auto bandwidth = all > 0 ? static_cast<double>(sink_.offset() - before) / all : 0;
+        meter_.update([&](Statistics &statistics) { statistics.bandwidth = static_cast<uint64_t>(bandwidth); });
+        return {};
+    }
+
+    duration<double> expectDowntime(Meter::Clock::duration period)
+    {
+        const auto pages = static_cast<double>(dirty_.count());
+        const double speed = seconds_ > 0 && bytes_ > 0 ? bytes_ / seconds_ : 0;
+        const duration<double> expected(speed > 0 ? pages * static_cast<double>(pageSize) / speed : 0);
+        const double rate = pages / std::max(duration<double>(period).count(), 1e-6);
+        meter_.update([&](Statistics &statistics) {
+            statistics.memoryRemaining = dirty_.count() * pageSize;
+            statistics.dirtyPagesPerSecond = static_cast<uint64_t>(rate);
+            statistics.expectedDowntime = duration_cast<milliseconds>(expected);
+        });
+        return expected;
+    }
+
+    Result<void> stopGuest()
+    {
+        meter_.step();
+        const auto begin = Meter::Clock::now();
+        TRY(host_.suspendGuest());
+        meter_.guestStopped();
+        meter_.update([&](Statistics &statistics) { statistics.suspending = Meter::since(begin); });
+        return deviceState_.start();
+    }
+
+    Result<void> sendRest()
+    {
+        if (tracker_) {
+            TRY(tracker_->collect(dirty_));
+            TRY(sender_.addPunched(dirty_));
+            sender_.setLimiter(nullptr);
+        }
+        meter_.update([](Statistics &statistics) { statistics.iteration++; });
+        meter_.enter(Phase::LastMemory);
+        return sendRound();
+    }
+
+    Result<void> sendDeviceState()
+    {
+        meter_.enter(Phase::DeviceState);
+        TRY(libxc::writeHvmTail(sink_, {}, libxc::encodeEmptyHvmContext(), {}));
+        const auto state = TRY(deviceState_.finish());
+        TRY(libxl::writeTail(sink_, state));
+        meter_.update([&](Statistics &statistics) {
+            statistics.deviceStateBytes = state.size();
+            statistics.streamBytes = sink_.offset();
+        });
+        return {};
+    }
+
+    const MemoryMap &memory_;
+    stream::Sink &sink_;
+    const SaveOptions options_;
+    SaveHost &host_;
+    Meter &meter_;
+    std::unique_ptr<DirtyTracker> tracker_;
+    PageSender sender_;
+    Limiter limiter_;
+    DeviceStateReader deviceState_;
+    PageSet dirty_;
+    double bytes_ = 0, seconds_ = 0;   // of recent rounds
+};
+
+} // namespace
+
+Result<void> save(const MemoryMap &memory, stream::Sink &sink, int deviceStatePipe, const SaveOptions &options,
+                  SaveHost &host, Meter &meter)
+{
+    return Saver(memory, sink, deviceStatePipe, options, host, meter).run();
+}
+
+} // namespace godwit::engine

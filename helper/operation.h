@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+// The two things a helper can do, each with the fds that came with its message.
+
+#include "helper/session.h"
+
+namespace godwit::helper {
+
+base::Result<void> runSave(Session &session, engine::Meter &meter, const control::Save &request,
+                           std::vector<base::UniqueFd> fds);
+
+base::Result<void> runRestore(Session &session, engine::Meter &meter, const control::Restore &request,
+                              std::vector<base::UniqueFd> fds);
+
+/// The regions of a message as the engine has them.
+base::Result<std::vector<engine::Region>> toRegions(const std::vector<control::Region> &regions);
+
+} // namespace godwit::helper

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "helper/operation.h"
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "channel/connection.h"
+#include "engine/restore.h"
+
+#include <array>
+#include <cerrno>
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+namespace godwit::helper {
+
+using namespace base;
+using control::Restore;
+using control::StreamKind;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr auto legacy = static_cast<uint32_t>(engine::StreamVersion::Legacy);
+constexpr auto libxl2 = static_cast<uint32_t>(engine::StreamVersion::Libxl2);
+
+class Restoring
+{
+public:
+    Restoring(Session &session, engine::Meter &meter, const Restore &request, std::vector<UniqueFd> fds)
+        : session_(session), meter_(meter), request_(request), fds_(std::move(fds))
+    {
+    }
+
+    Result<void> run()
+    {
+        if (request_.streamVersion != legacy && request_.streamVersion != libxl2)
+            return makeError(ErrorCode::Unsupported, tr("streams of version %u cannot be restored"),
+                             request_.streamVersion);
+        const bool answered = TRY(connect());
+        if (!answered)
+            return restore();
+        // Nobody but the source needs the cause more than the driver does, so both get it.
+        session_.setPeer(streamFd());
+        const auto outcome = restore();
+        session_.setPeer(-1);
+        if (auto sent = channel::sendOutcome(streamFd(), outcome); !sent && outcome)
+            return std::move(sent).error();
+        return outcome;
+    }
+
+private:
+    int streamFd() const { return fds_[Restore::StreamFd].get(); }
+
+    /// Leaves a connected stream in StreamFd; true when its source awaits the outcome.
+    Result<bool> connect()
+    {
+        if (request_.kind == StreamKind::Channel)
+            return admit();
+        if (request_.kind == StreamKind::Listener)
+            return accept();
+        if (request_.kind == StreamKind::File || request_.kind == StreamKind::Plain)
+            return false;
+        return makeError(ErrorCode::InvalidArgument, tr("cannot restore from such a stream"));
+    }
+
+    Result<bool> admit()
+    {
+        const auto secret = TRY(channel::parseSecret(request_.secret));
+        TRY(channel::admit(streamFd(), secret, milliseconds(request_.connectTimeoutMs)));
+        return true;
+    }
+
+    /// Replacing the fd closes the listener: nobody else shall connect.
+    Result<bool> accept()
+    {
+        meter_.enter(engine::Phase::Waiting);
+        const milliseconds patience(request_.connectTimeoutMs);
+        UniqueFd &stream = fds_[Restore::StreamFd];
+        if (request_.secret.empty()) {
+            stream = TRY(channel::acceptAnyone(stream.get(), patience));
+            return false;
+        }
+        const auto secret = TRY(channel::parseSecret(request_.secret));
+        stream = TRY(channel::acceptPeer(stream.get(), secret, patience, milliseconds(request_.prefaceTimeoutMs)));
+        return true;
+    }
+
+    Result<void> restore()
+    {
+        const auto regions = TRY(toRegions(request_.regions));
+        const auto memory = TRY(engine::MemoryMap::map(fds_[Restore::RamFd].get(), regions));
+        stream::FdSource source(streamFd());
+        const auto version = static_cast<engine::StreamVersion>(request_.streamVersion);
+        const auto state = TRY(engine::restore(memory, source, meter_, version));
+        return loadState(state);
+    }
+
+    Result<void> loadState(std::span<const std::byte> state)
+    {
+        const auto begin = engine::Meter::Clock::now();
+        meter_.enter(engine::Phase::DeviceState);
+        session_.send(control::LoadState{state.size()});
+        TRY(writeState(state));
+        fds_[Restore::DeviceStateFd].reset();
+        const auto loaded = session_.waitStateLoaded();
+        meter_.update([&](engine::Statistics &statistics) { statistics.loading = engine::Meter::since(begin); });
+        if (!loaded.ok)
+            return makeError(ErrorCode::OperationFailed, "%s", loaded.message.c_str());
+        return {};
+    }
+
+    /// Ends early when QEMU has given up (the pipe breaks) or the driver says so: the reason
+    /// is in its answer.
+    Result<void> writeState(std::span<const std::byte> state)
+    {
+        const int pipe = fds_[Restore::DeviceStateFd].get();
+        ::fcntl(pipe, F_SETFL, ::fcntl(pipe, F_GETFL) | O_NONBLOCK);
+        while (!state.empty()) {
+            std::array<pollfd, 2> waiting{pollfd{pipe, POLLOUT, 0}, pollfd{session_.stateLoadedFd(), POLLIN, 0}};
+            if (::poll(waiting.data(), waiting.size(), -1) < 0 && errno != EINTR)
+                return systemError(errno, tr("cannot wait for the device state's pipe"));
+            if (waiting[1].revents)
+                return {};
+            if (!waiting[0].revents)
+                continue;
+            const ssize_t count = ::write(pipe, state.data(), state.size());
+            if (count > 0)
+                state = state.subspan(static_cast<size_t>(count));
+            else if (errno == EPIPE)
+                return {};
+            else if (errno != EAGAIN && errno != EINTR)
+                return systemError(errno, tr("cannot write the device state"));
+        }
+        return {};
+    }
+
+    Session &session_;
+    engine::Meter &meter_;
+    const Restore &request_;
+    std::vector<UniqueFd> fds_;
+};
+
+} // namespace
+
+Result<void> runRestore(Session &session, engine::Meter &meter, const Restore &request, std::vector<UniqueFd> fds)
+{
+    return Restoring(session, meter, request, std::move(fds)).run();
+}
+
+} // namespace godwit::helper

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "helper/operation.h"
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "channel/connection.h"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace godwit::helper {
+
+using namespace base;
+using control::Save;
+using control::StreamKind;
+
+namespace {
+
+constexpr std::chrono::seconds prefacePatience{10};
+
+class Host : public engine::SaveHost
+{
+public:
+    explicit Host(Session &session) : session_(session) {}
+
+    engine::Limits limits() override { return session_.limits(); }
+
+    Result<void> suspendGuest() override
+    {
+        session_.send(control::SuspendRequest{});
+        session_.waitSuspended();
+        return {};
+    }
+
+private:
+    Session &session_;
+};
+
+/// Begins writing back long before the end, so that the final sync has little to wait for.
+class FileSink : public stream::FdSink
+{
+public:
+    explicit FileSink(int fd) : FdSink(fd), begin_(::lseek(fd, 0, SEEK_CUR)), pushed_(begin_) {}
+
+    Result<void> sync()
+    {
+        // A pipe (libvirt's I/O helper, say) has nothing to sync.
+        if (::fsync(fd_) < 0 && errno != EINVAL && errno != EROFS)
+            return systemError(errno, tr("cannot sync the image"));
+        return {};
+    }
+
+protected:
+    Result<size_t> writeSome(std::span<const iovec> parts) override
+    {
+        const size_t count = TRY(FdSink::writeSome(parts));
+        const off_t end = begin_ + static_cast<off_t>(offset() + count);
+        if (begin_ >= 0 && end - pushed_ >= step) {
+            ::sync_file_range(fd_, pushed_, end - pushed_, SYNC_FILE_RANGE_WRITE);
+            pushed_ = end;
+        }
+        return count;
+    }
+
+private:
+    static constexpr off_t step = 32 * static_cast<off_t>(MiB);
+    off_t begin_;    // -1: not seekable
+    off_t pushed_;
+};
+
+class Saving
+{
+public:
+    Saving(Session &session, engine::Meter &meter, const Save &request, std::vector<UniqueFd> fds)
+        : meter_(meter), request_(request), fds_(std::move(fds)), host_(session)
+    {
+    }
+
+    Result<void> run()
+    {
+        switch (request_.kind) {
+        case StreamKind::File:
+            return toFile();
+        case StreamKind::Channel:
+            return toChannel();
+        case StreamKind::Plain: {
+            stream::FdSink sink(streamFd());
+            return save(sink);
+        }
+        default:
+            return makeError(ErrorCode::InvalidArgument, tr("cannot save to such a stream"));
+        }
+    }
+
+private:
+    int streamFd() const { return fds_[Save::StreamFd].get(); }
+
+    Result<void> save(stream::Sink &sink)
+    {
+        const auto regions = TRY(toRegions(request_.regions));
+        const auto memory = TRY(engine::MemoryMap::map(fds_[Save::RamFd].get(), regions));
+        const engine::SaveOptions options{request_.live, static_cast<pid_t>(request_.guestPid), request_.maxRounds};
+        return engine::save(memory, sink, fds_[Save::DeviceStateFd].get(), options, host_, meter_);
+    }
+
+    Result<void> toFile()
+    {
+        FileSink sink(streamFd());
+        TRY(save(sink));
+        meter_.enter(engine::Phase::Finishing);
+        return sink.sync();
+    }
+
+    Result<void> toChannel()
+    {
+        const auto secret = TRY(channel::parseSecret(request_.secret));
+        TRY(channel::present(streamFd(), secret, prefacePatience));
+        channel::ChannelSink sink(streamFd());
+        TRY(save(sink));
+        meter_.enter(engine::Phase::Finishing);
+        return channel::receiveOutcome(streamFd());
+    }
+
+    engine::Meter &meter_;
+    const Save &request_;
+    std::vector<UniqueFd> fds_;
+    Host host_;
+};
+
+} // namespace
+
+Result<void> runSave(Session &session, engine::Meter &meter, const Save &request, std::vector<UniqueFd> fds)
+{
+    session.setLimits(request.bandwidth, request.downtimeMs);
+    return Saving(session, meter, request, std::move(fds)).run();
+}
+
+Result<std::vector<engine::Region>> toRegions(const std::vector<control::Region> &regions)
+{
+    std::vector<engine::Region> out;
+    for (const control::Region &region : regions) {
+        if (region.ramOffset % pageSize != 0)
+            return makeError(ErrorCode::InvalidArgument, tr("a memory region is not page-aligned"));
+        out.push_back({Pfn{region.firstPfn}, region.ramOffset / pageSize, region.pages});
+    }
+    return out;
+}
+
+} // namespace godwit::helper

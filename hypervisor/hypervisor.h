@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+// The interface between the driver and what runs guests. Two implementations: machine/
+// (QEMU over QMP) and xen/ (libxl).
+//
+// Threads. Every function of Guest and Hypervisor is thread-safe and may block; it is
+// called from a worker (an API call's thread) that holds a job on the domain but NOT the
+// domain's lock, and never from the Host's event thread. GuestListener is called on the
+// Host's event thread, with no lock of ours held, and must not block.
+//
+// Definitions. A virDomainDef given to create() or receive() is read, never changed, and
+// must stay as it is until the call returns (the caller's job sees to that). What is only
+// known of a running guest (a pty's path, a VNC port) is written by describe().
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "conf/libvirt.h"
+#include "conf/libvirt_error.h"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace godwit::hypervisor {
+
+/// Why a guest's vCPUs stand still.
+enum class StopCause { Unknown, User, Saving, Migrating, IoError, Watchdog, Panicked, ShuttingDown };
+
+/// Why a guest is no more.
+enum class DeathCause { PoweredOff, Destroyed, Crashed, Failed };
+
+/// What happens to a guest, told on the Host's event thread. A listener outlives its guest.
+class GuestListener
+{
+public:
+    virtual ~GuestListener() = default;
+    virtual void guestPaused(StopCause cause) = 0;   ///< vCPUs stopped, asked for or not
+    virtual void guestRunning() = 0;                 ///< vCPUs run (again)
+    virtual void guestReset() = 0;                   ///< the guest rebooted in place
+    virtual void guestShuttingDown() = 0;            ///< powered off from inside; death follows
+    virtual void guestDied(DeathCause cause) = 0;    ///< last call; the process is gone
+    virtual void balloonChanged(uint64_t kib) = 0;
+    virtual void ioError(const std::string &alias, bool paused, const std::string &reason) = 0;
+    virtual void watchdogFired(const std::string &action) = 0;
+    virtual void clockChanged(int64_t offsetSeconds) = 0;
+    virtual void trayMoved(const std::string &alias, bool open) = 0;
+    virtual void channelStateChanged(const std::string &alias, bool open) = 0;
+};
+
+/// How a transfer goes. All sizes in bytes, all times in milliseconds.
+struct TransferProgress {
+    uint64_t elapsed = 0;
+    uint64_t memoryTotal = 0;
+    uint64_t memoryProcessed = 0;
+    uint64_t memoryRemaining = 0;
+    uint64_t bytesSent = 0;          ///< on the wire or into the image, all included
+    uint64_t normalPages = 0;        ///< pages sent with their data
+    uint64_t constantPages = 0;      ///< zero or never touched: nothing sent
+    uint64_t bandwidth = 0;          ///< bytes per second, measured
+    uint64_t dirtyPagesPerSecond = 0;
+    uint64_t iteration = 0;          ///< round, from 1
+    uint64_t expectedDowntime = 0;
+    uint64_t downtime = 0;           ///< measured: from the vCPUs' stop; 0 until then
+    std::string tracker;             ///< how dirty pages are found
+};
+
+/// Told how a long operation goes: on the Host's event thread, and must not block.
+class TransferObserver
+{
+public:
+    virtual ~TransferObserver() = default;
+    virtual void transferProgress(const TransferProgress &progress) = 0;
+};
+
+/// Limits that may change while a transfer runs.
+struct TransferLimits {
+    uint64_t bandwidth = 0;                       ///< bytes per second; 0 = unlimited
+    std::chrono::milliseconds downtime{300};      ///< aim for the vCPUs' longest stop
+};
+
+enum class StreamKind {
+    File,      ///< seekable image, at its current offset
+    Channel,   ///< a connected stream socket: preface with secret, result comes back
+    Listener,  ///< a listening socket: the peer connects with preface and secret
+    Plain,     ///< a pipe or socket that carries nothing but the stream
+};
+
+struct SaveRequest {
+    base::UniqueFd stream;
+    StreamKind kind = StreamKind::File;
+    std::string secret;              ///< for Channel: hex, as the destination's cookie gave it
+    bool live = false;               ///< rounds while the guest runs; else it is stopped first
+    TransferLimits limits;
+    TransferObserver *observer = nullptr;   ///< borrowed for the duration of the call
+};
+
+struct CreateRequest {
+    virDomainDef *def = nullptr;     ///< borrowed; its id is set
+    std::string runDir;              ///< private to this guest: exists, sockets go here
+    std::string logPath;             ///< QEMU's stderr is appended here
+    std::shared_ptr<GuestListener> listener;
+};
+
+struct ReceiveRequest {
+    CreateRequest guest;
+    base::UniqueFd stream;
+    StreamKind kind = StreamKind::File;
+    unsigned streamVersion = 2;      ///< 1 = legacy
+    std::string secret;              ///< for Listener: hex, what the peer must present
+    std::chrono::milliseconds connectTimeout{30000};   ///< for Listener
+};
+
+enum class ResumeMode {
+    Fast,   ///< suspend_cancel: the guest goes on as if nothing had been asked of it
+    Slow,   ///< the guest's state was changed: its drivers reconnect
+};
+
+struct BlockStats {
+    uint64_t readRequests = 0, readBytes = 0, readTime = 0;     ///< times in nanoseconds
+    uint64_t writeRequests = 0, writeBytes = 0, writeTime = 0;
+    uint64_t flushRequests = 0, flushTime = 0;
+};
+
+struct VcpuStatus {
+    unsigned id = 0;
+    pid_t thread = 0;
+    bool halted = false;
+};
+
+/// What the guest's own balloon driver reports; -1 where it does not.
+struct BalloonStats {
+    uint64_t actualKib = 0;
+    int64_t swapInKib = -1, swapOutKib = -1, majorFaults = -1, minorFaults = -1;
+    int64_t unusedKib = -1, availableKib = -1, usableKib = -1, diskCachesKib = -1;
+    int64_t lastUpdate = -1;         ///< seconds since the epoch
+};
+
+/// One running guest. Destroying the object leaves the guest running (a daemon restarts);
+/// destroy() ends it.
+class Guest
+{
+public:
+    virtual ~Guest() = default;
+
+    virtual pid_t pid() const = 0;
+    /// Whether its vCPUs run, as last heard from it. Never blocks.
+    virtual bool running() const = 0;
+
+    virtual base::Result<void> pause(StopCause cause) = 0;
+    virtual base::Result<void> unpause() = 0;
+    virtual base::Result<void> shutdown() = 0;            ///< asks the guest, by ACPI
+    virtual base::Result<void> reboot() = 0;              ///< asks the guest; it comes back
+    virtual base::Result<void> reset() = 0;               ///< pulls the reset line
+    virtual base::Result<void> destroy(bool graceful) = 0; ///< returns when the process is gone
+
+    /// Move the guest into a stream. On success its vCPUs are stopped and stay so: the
+    /// caller destroys it, or resumes it. On failure the guest goes on as it was before
+    /// (running, or paused), already resumed fast, and the error is the true cause.
+    virtual base::Result<TransferProgress> save(SaveRequest request) = 0;
+    /// Undo a stop that save() made. The guest was left stopped by it.
+    virtual base::Result<void> resume(ResumeMode mode) = 0;
+    /// Wait until a guest from receive() is whole. It is then paused. On failure the guest
+    /// is gone and the error is the true cause.
+    virtual base::Result<TransferProgress> finishReceiving(TransferObserver *observer) = 0;
+    /// Stop the transfer under way; its call returns ErrorCode::Aborted soon. Never blocks.
+    virtual base::Result<void> abortTransfer() = 0;
+    virtual base::Result<void> setLimits(const TransferLimits &limits) = 0;
+
+    /// Write what only the running guest knows into `def` (domain locked by the caller;
+    /// does not block).
+    virtual base::Result<void> describe(virDomainDef *def) = 0;
+    /// Write what adopt() needs into a status file's private data. Does not block.
+    virtual void formatStatus(virBuffer *out) = 0;
+
+    virtual base::Result<std::vector<VcpuStatus>> vcpus() = 0;
+    virtual base::Result<BlockStats> blockStats(const std::string &diskAlias) = 0;
+    virtual base::Result<BalloonStats> balloonStats() = 0;
+    virtual base::Result<void> setBalloon(uint64_t kib) = 0;
+    virtual base::Result<void> setBalloonPeriod(unsigned seconds) = 0;
+    virtual base::Result<void> sendKeys(const std::vector<unsigned> &qnums, unsigned holdMs) = 0;
+    /// A PPM picture of a screen, as an open file positioned at its beginning.
+    virtual base::Result<base::UniqueFd> screenshot(unsigned screen) = 0;
+    virtual base::Result<void> injectNmi() = 0;
+};
+
+/// A saved form of what formatStatus() wrote, on the way to adopt(). Opaque to the driver.
+struct GuestStatus {
+    virtual ~GuestStatus() = default;
+};
+
+/// One per Host.
+class Hypervisor
+{
+public:
+    virtual ~Hypervisor() = default;
+
+    /// A new reference (virObjectUnref it). Cached; probes at first call.
+    virtual base::Result<virCaps *> capabilities() = 0;
+    /// A new reference. Null arguments stand for the defaults.
+    virtual base::Result<virDomainCaps *> domainCapabilities(const char *emulator, const char *arch,
+                                                             const char *machine, const char *virtType) = 0;
+    virtual base::Result<unsigned long> version() = 0;    ///< major*1000000 + minor*1000 + micro
+
+    /// Defaults that every definition gets when it is parsed (machine type, addresses…).
+    virtual base::Result<void> complete(virDomainDef *def) = 0;
+    /// The same for one device; `def` is its domain's.
+    virtual base::Result<void> completeDevice(virDomainDeviceDef *device, const virDomainDef *def) = 0;
+    /// Give every device that needs one its address, after defaults and implicit devices.
+    virtual base::Result<void> assignAddresses(virDomainDef *def) = 0;
+    /// Refuse, by name, what this hypervisor does not do.
+    virtual base::Result<void> checkSupport(const virDomainDef *def) = 0;
+    /// Give every device its alias (a starting domain's live definition, locked).
+    virtual base::Result<void> assignAliases(virDomainDef *def) = 0;
+
+    /// Start a guest, paused.
+    virtual base::Result<std::shared_ptr<Guest>> create(CreateRequest request) = 0;
+    /// Start an empty guest that a stream fills; returns once it can be filled.
+    virtual base::Result<std::shared_ptr<Guest>> receive(ReceiveRequest request) = 0;
+
+    virtual base::Result<std::unique_ptr<GuestStatus>> parseStatus(xmlXPathContextPtr context) = 0;
+    /// Take up a guest that was running before this process began. NoDomain if it has died,
+    /// with the cause in the message. Tells the listener the guest's true state.
+    virtual base::Result<std::shared_ptr<Guest>> adopt(CreateRequest request, const GuestStatus &status) = 0;
+};
+
+} // namespace godwit::hypervisor

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypervisor/machine/guest.h"
+
+#include "base/i18n.h"
+#include "base/log.h"
+
+namespace godwit::hypervisor::machine {
+
+using base::Error;
+using base::Result;
+using base::UniqueFd;
+
+Result<void> MachineGuest::connect(UniqueFd monitor)
+{
+    QmpListener listener;
+    listener.event = [weak = weak_from_this()](const std::string &name, const Json &data) {
+        if (auto self = weak.lock())
+            self->onEvent(name, data);
+    };
+    listener.closed = [weak = weak_from_this()](const Error &why) {
+        if (auto self = weak.lock())
+            self->onMonitorClosed(why);
+    };
+    // A machine under load takes its time to start QEMU; one that dies is noticed at once.
+    qmp_ = TRY(Qmp::open(loop_, std::move(monitor), facts_.name, std::move(listener), std::chrono::seconds(60)));
+    watchProcess();
+    return {};
+}
+
+Result<void> MachineGuest::applyVnc(const virDomainDef *def)
+{
+    for (size_t i = 0; i < def->ngraphics; i++) {
+        const virDomainGraphicsAuthDef &auth = def->graphics[i]->data.vnc.auth;
+        if (!auth.passwd)
+            continue;
+        TRY(call("set_password", Json::object({{"protocol", "vnc"}, {"password", auth.passwd}})));
+        if (auth.expires)
+            TRY(call("expire_password", Json::object({{"protocol", "vnc"}, {"time", std::to_string(auth.validTo)}})));
+    }
+    return {};
+}
+
+Result<void> MachineGuest::applyLinks(const virDomainDef *def)
+{
+    for (size_t i = 0; i < def->nnets; i++) {
+        if (def->nets[i]->linkstate == VIR_DOMAIN_NET_INTERFACE_LINK_STATE_DOWN)
+            TRY(call("set_link", Json::object({{"name", def->nets[i]->info.alias}, {"up", false}})));
+    }
+    return {};
+}
+
+Result<void> MachineGuest::configure(const virDomainDef *def, bool incoming)
+{
+    TRY(applyVnc(def));
+    TRY(applyLinks(def));
+    if (facts_.hasBalloon && def->memballoon->period > 0)
+        TRY(setBalloonPeriod(static_cast<unsigned>(def->memballoon->period)));
+    // A guest that comes out of a stream brings its balloon with it.
+    if (facts_.hasBalloon && !incoming && def->mem.cur_balloon < facts_.ramBytes / 1024)
+        TRY(setBalloon(def->mem.cur_balloon));
+    return collectDescription();
+}
+
+Result<void> MachineGuest::takeUp(bool fakeReboot)
+{
+    {
+        std::lock_guard lock(mutex_);
+        fakeReboot_ = fakeReboot;
+    }
+    // A helper that lost its driver has given up; QEMU may still wait for it.
+    TRY(settleMigration());
+    const std::string state = TRY(runState());
+    TRY(collectDescription());
+    loop_->post([self = shared_from_this(), state] {
+        if (state == "running")
+            self->onRun();
+        else if (state == "shutdown")
+            self->onShutdown(Json::object({{"reason", "guest-shutdown"}}));
+        else
+            self->onStop();
+    });
+    return {};
+}
+
+} // namespace godwit::hypervisor::machine

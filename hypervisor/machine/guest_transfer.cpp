@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypervisor/machine/guest.h"
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "hypervisor/machine/memory_layout.h"
+#include "hypervisor/machine/transfer.h"
+
+#include <fcntl.h>
+#include <thread>
+
+namespace godwit::hypervisor::machine {
+
+using base::Error;
+using base::ErrorCode;
+using base::LogLevel;
+using base::makeError;
+using base::Result;
+using base::systemError;
+using base::tr;
+using base::UniqueFd;
+
+static control::StreamKind toControl(StreamKind kind)
+{
+    switch (kind) {
+    case StreamKind::File: return control::StreamKind::File;
+    case StreamKind::Channel: return control::StreamKind::Channel;
+    case StreamKind::Listener: return control::StreamKind::Listener;
+    case StreamKind::Plain: break;
+    }
+    return control::StreamKind::Plain;
+}
+
+/// QEMU moves device state only (the RAM is a shared file), as fast as it can, and says
+/// when it is done.
+Result<void> MachineGuest::prepareMigration()
+{
+    const auto capability = [](const char *name) {
+        return Json::object({{"capability", name}, {"state", true}});
+    };
+    TRY(call("migrate-set-capabilities",
+             Json::object({{"capabilities", Json::array({capability("x-ignore-shared"), capability("events")})}})));
+    constexpr int64_t bytesPerSecond = int64_t{1} << 40;
+    constexpr int64_t downtimeMs = 2000000;
+    TRY(call("migrate-set-parameters",
+             Json::object({{"max-bandwidth", bytesPerSecond}, {"downtime-limit", downtimeMs}})));
+    return {};
+}
+
+/// Make the device-state pipe, give one end to QEMU, return the other.
+Result<UniqueFd> MachineGuest::handPipe(bool write)
+{
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) < 0)
+        return systemError(errno, "pipe");
+    UniqueFd readEnd(ends[0]);
+    UniqueFd writeEnd(ends[1]);
+    TRY(qmp_->call("getfd", Json::object({{"fdname", Transfer::pipeName}}), write ? writeEnd.get() : readEnd.get()));
+    return write ? std::move(readEnd) : std::move(writeEnd);
+}
+
+// ---- save --------------------------------------------------------------------------------
+
+Result<std::shared_ptr<Transfer>> MachineGuest::beginSaving(SaveRequest &request, bool running)
+{
+    TRY(prepareMigration());
+    UniqueFd state = TRY(handPipe(/* write= */ true));
+    control::Save order;
+    order.guest = facts_.name;
+    order.regions = memoryLayout(facts_.ramBytes);
+    order.kind = toControl(request.kind);
+    order.secret = request.secret;
+    // Memory that stands still goes before the device state: the earlier a failure, the less
+    // there is to undo (see save()).
+    order.live = request.live || !running;
+    order.guestPid = static_cast<uint32_t>(process_.pid());
+    order.bandwidth = request.limits.bandwidth;
+    order.downtimeMs = static_cast<uint32_t>(request.limits.downtime.count());
+    const int fds[] = {ram_.get(), request.stream.get(), state.get()};
+    auto helper = HelperProcess::start(loop_, facts_.helper, std::move(order), fds);
+    request.stream.reset();
+    if (!helper) {
+        (void)call("closefd", Json::object({{"fdname", Transfer::pipeName}})).has_value();
+        return std::move(helper).error();
+    }
+    auto transfer = std::make_shared<Transfer>(Transfer::Direction::Save, std::move(*helper), loop_);
+    std::lock_guard lock(mutex_);
+    transfer_ = transfer;
+    stopCause_ = request.kind == StreamKind::Channel ? StopCause::Migrating : StopCause::Saving;
+    return transfer;
+}
+
+Result<TransferProgress> MachineGuest::save(SaveRequest request)
+{
+    if (transfer())
+        return makeError(ErrorCode::OperationInvalid, tr("'%s' is being moved already"), facts_.name.c_str());
+    const std::string state = TRY(runState());
+    if (state == "shutdown" || state == "internal-error" || state == "inmigrate")
+        return makeError(ErrorCode::OperationInvalid, tr("'%s' cannot be saved: its emulator says '%s'"),
+                         facts_.name.c_str(), state.c_str());
+    // QEMU starts no second migration after one that ended, and the way back leads through
+    // the running state: not for us to take with a guest that was meant to stand still.
+    if (state == "postmigrate")
+        return makeError(ErrorCode::OperationInvalid, tr("'%s' was moved before; resume it before it is moved again"),
+                         facts_.name.c_str());
+    const auto transfer = TRY(beginSaving(request, state == "running"));
+    transfer->start(weak_from_this());
+    auto outcome = transfer->wait(request.observer);
+    {
+        std::lock_guard lock(mutex_);
+        transfer_.reset();
+        stopCause_ = StopCause::Unknown;
+    }
+    if (!outcome)
+        return undoSave(outcome.error(), transfer->stateBegun(), state == "running");
+    return outcome;
+}
+
+/// Leave the guest as it was before save(); the cause stays the cause.
+Error MachineGuest::undoSave(Error cause, bool stateBegun, bool wasRunning)
+{
+    const auto undo = [&]() -> Result<void> {
+        if (stateBegun)
+            TRY(settleMigration());
+        else
+            (void)call("closefd", Json::object({{"fdname", Transfer::pipeName}})).has_value();
+        const std::string state = TRY(runState());
+        if (wasRunning && (state == "paused" || state == "postmigrate" || state == "finish-migrate"))
+            TRY(unpause());
+        return {};
+    };
+    if (auto undone = undo(); !undone) {
+        cause.message += "; ";
+        cause.message += tr("the guest could not be resumed");
+        cause.message += ": " + undone.error().message;
+    }
+    return cause;
+}
+
+Result<void> MachineGuest::settleMigration()
+{
+    constexpr auto step = std::chrono::milliseconds(10);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    for (bool cancelled = false;; cancelled = true) {
+        const Json migration = TRY(call("query-migrate"));
+        const std::string status = migration["status"].string().value_or("none");
+        if (status == "none" || status == "completed" || status == "failed" || status == "cancelled")
+            return {};
+        if (!cancelled)
+            TRY(call("migrate_cancel"));
+        if (std::chrono::steady_clock::now() > deadline)
+            return makeError(ErrorCode::TimedOut, tr("the emulator of '%s' does not cancel its migration"),
+                             facts_.name.c_str());
+        std::this_thread::sleep_for(step);
+    }
+}
+
+Result<void> MachineGuest::resume(ResumeMode mode)
+{
+    if (mode == ResumeMode::Slow)
+        return makeError(ErrorCode::Unsupported, "%s", tr("the guest's devices were not changed: there is no slow resume"));
+    TRY(settleMigration());
+    return unpause();
+}
+
+// ---- receive -----------------------------------------------------------------------------
+
+Result<void> MachineGuest::beginReceiving(ReceiveRequest &request)
+{
+    TRY(prepareMigration());
+    UniqueFd state = TRY(handPipe(/* write= */ false));
+    control::Restore order;
+    order.guest = facts_.name;
+    order.regions = memoryLayout(facts_.ramBytes);
+    order.kind = toControl(request.kind);
+    order.streamVersion = request.streamVersion;
+    order.secret = request.secret;
+    order.connectTimeoutMs = static_cast<uint32_t>(request.connectTimeout.count());
+    const int fds[] = {ram_.get(), request.stream.get(), state.get()};
+    auto helper = TRY(HelperProcess::start(loop_, facts_.helper, std::move(order), fds));
+    request.stream.reset();
+    auto transfer = std::make_shared<Transfer>(Transfer::Direction::Receive, std::move(helper), loop_);
+    {
+        std::lock_guard lock(mutex_);
+        transfer_ = transfer;
+        receiving_ = true;
+    }
+    transfer->start(weak_from_this());
+    return {};
+}
+
+Result<TransferProgress> MachineGuest::finishReceiving(TransferObserver *observer)
+{
+    const auto current = transfer();
+    if (!current || current->direction() != Transfer::Direction::Receive)
+        return makeError(ErrorCode::OperationInvalid, tr("'%s' is not being received"), facts_.name.c_str());
+    auto outcome = current->wait(observer);
+    {
+        std::lock_guard lock(mutex_);
+        transfer_.reset();
+        receiving_ = false;
+        if (!outcome && !deathCause_)
+            deathCause_ = DeathCause::Failed;
+    }
+    if (!outcome) {
+        if (auto gone = destroy(false); !gone)
+            log(LogLevel::Error, "domain '%s': %s", facts_.name.c_str(), gone.error().message.c_str());
+    }
+    return outcome;
+}
+
+// ---- meanwhile ---------------------------------------------------------------------------
+
+Result<void> MachineGuest::abortTransfer()
+{
+    const auto current = transfer();
+    if (!current)
+        return makeError(ErrorCode::OperationInvalid, tr("'%s' is not being moved"), facts_.name.c_str());
+    current->abort();
+    return {};
+}
+
+Result<void> MachineGuest::setLimits(const TransferLimits &limits)
+{
+    const auto current = transfer();
+    if (!current)
+        return makeError(ErrorCode::OperationInvalid, tr("'%s' is not being moved"), facts_.name.c_str());
+    current->setLimits(limits);
+    return {};
+}
+
+} // namespace godwit::hypervisor::machine

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "hypervisor/machine/transfer.h"
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "hypervisor/machine/guest.h"
+
+namespace godwit::hypervisor::machine {
+
+using base::Error;
+using base::ErrorCode;
+using base::makeError;
+using base::Result;
+using base::tr;
+
+/// How long the other side may take for what should be immediate.
+static constexpr std::chrono::seconds patience{10};
+
+Transfer::Transfer(Direction direction, std::shared_ptr<HelperProcess> helper, std::shared_ptr<EventLoop> loop)
+    : direction_(direction), helper_(std::move(helper)), loop_(std::move(loop))
+{
+}
+
+Transfer::~Transfer() = default;
+
+void Transfer::start(std::weak_ptr<MachineGuest> guest)
+{
+    loop_->post([self = shared_from_this(), guest] { self->guest_ = guest; });
+    HelperListener listener;
+    listener.message = [weak = weak_from_this()](const control::Message &message) {
+        if (auto self = weak.lock())
+            self->onMessage(message);
+    };
+    listener.lost = [weak = weak_from_this()](const Error &why) {
+        if (auto self = weak.lock())
+            self->finish(self->aborted_ ? makeError(ErrorCode::Aborted, "%s", tr("the operation was aborted")) : why);
+    };
+    helper_->listen(std::move(listener));
+}
+
+Result<TransferProgress> Transfer::wait(TransferObserver *observer)
+{
+    std::optional<Result<TransferProgress>> outcome;
+    {
+        std::unique_lock lock(mutex_);
+        observer_ = observer;
+        ended_.wait(lock, [&] { return outcome_.has_value(); });
+        observer_ = nullptr;
+        outcome = outcome_;
+    }
+    if (!*outcome)
+        helper_->kill();
+    helper_->end();
+    return std::move(*outcome);
+}
+
+bool Transfer::stateBegun()
+{
+    std::lock_guard lock(mutex_);
+    return stateBegun_;
+}
+
+// ---- the helper ------------------------------------------------------------------------
+
+void Transfer::onMessage(const control::Message &message)
+{
+    if (state_ == State::Ended)
+        return;
+    if (const auto *progress = std::get_if<control::Progress>(&message))
+        return onProgress(*progress);
+    if (const auto *failed = std::get_if<control::Failed>(&message)) {
+        Error error;
+        error.code = failed->code;
+        error.message = failed->message;
+        error.errnum = static_cast<int>(failed->errnum);
+        return finish(std::move(error));
+    }
+    if (const auto *done = std::get_if<control::Done>(&message))
+        return onDone(*done);
+    const bool save = direction_ == Direction::Save;
+    if (std::holds_alternative<control::SuspendRequest>(message) && save && state_ == State::Memory)
+        return suspend();
+    if (std::holds_alternative<control::LoadState>(message) && !save && state_ == State::Memory)
+        return loadState();
+    finish(makeError(ErrorCode::Internal, "the transfer helper sent an unexpected message"));
+}
+
+static TransferProgress translate(const control::Progress &from)
+{
+    TransferProgress to;
+    to.elapsed = from.elapsedMs;
+    to.memoryTotal = from.memoryTotal;
+    to.memoryProcessed = from.memoryProcessed;
+    to.memoryRemaining = from.memoryRemaining;
+    to.bytesSent = from.streamBytes;
+    to.normalPages = from.normalPages;
+    to.constantPages = from.constantPages;
+    to.bandwidth = from.bandwidth;
+    to.dirtyPagesPerSecond = from.dirtyPagesPerSecond;
+    to.iteration = from.iteration;
+    to.expectedDowntime = from.expectedDowntimeMs;
+    to.tracker = from.tracker;
+    return to;
+}
+
+void Transfer::onProgress(const control::Progress &progress)
+{
+    using namespace std::chrono;
+    // The observer is told under the lock: once wait() has returned, it is told nothing.
+    std::lock_guard lock(mutex_);
+    progress_ = translate(progress);
+    if (stopped_)
+        progress_.downtime = static_cast<uint64_t>(duration_cast<milliseconds>(steady_clock::now() - stoppedAt_).count());
+    if (observer_)
+        observer_->transferProgress(progress_);
+}
+
+void Transfer::onDone(const control::Done &done)
+{
+    onProgress(done.progress);
+    helperDone_ = true;
+    // A helper that is done before QEMU wrote or read anything has not done its work.
+    if (state_ != State::Draining && state_ != State::Finishing)
+        return finish(makeError(ErrorCode::Internal, "the transfer helper ended before the guest's devices were moved"));
+    tryComplete();
+    if (state_ == State::Ended)
+        return;
+    patience_ = Watch::after(*loop_, patience, [weak = weak_from_this()] {
+        if (auto self = weak.lock())
+            self->finish(makeError(ErrorCode::TimedOut, "%s", tr("the emulator did not finish writing its device state")));
+    });
+}
+
+/// The helper takes the pipe's end for the state's end: only QEMU knows whether it wrote
+/// all of it.
+void Transfer::tryComplete()
+{
+    if (!helperDone_ || !migrationDone_)
+        return;
+    TransferProgress progress;
+    {
+        std::lock_guard lock(mutex_);
+        progress = progress_;
+    }
+    finish(std::move(progress));
+}
+
+void Transfer::finish(Result<TransferProgress> outcome)
+{
+    if (state_ == State::Ended)
+        return;
+    state_ = State::Ended;
+    patience_.reset();
+    std::lock_guard lock(mutex_);
+    outcome_ = std::move(outcome);
+    ended_.notify_all();
+}
+
+// ---- the guest -------------------------------------------------------------------------
+
+void Transfer::suspend()
+{
+    auto guest = guest_.lock();
+    if (!guest)
+        return finish(makeError(ErrorCode::OperationFailed, "%s", tr("the guest is gone")));
+    state_ = State::Stopping;
+    guest->qmp().submit("stop", {}, [weak = weak_from_this()](Result<Json> result) {
+        auto self = weak.lock();
+        if (!self || self->state_ != State::Stopping)
+            return;
+        if (!result)
+            return self->finish(result.error());
+        self->stoppedAt_ = std::chrono::steady_clock::now();
+        self->stopped_ = true;
+        self->writeState();
+    });
+}
+
+void Transfer::writeState()
+{
+    auto guest = guest_.lock();
+    if (!guest)
+        return finish(makeError(ErrorCode::OperationFailed, "%s", tr("the guest is gone")));
+    {
+        std::lock_guard lock(mutex_);
+        stateBegun_ = true;
+    }
+    guest->qmp().submit("migrate", Json::object({{"uri", pipeUri}}), [weak = weak_from_this()](Result<Json> result) {
+        auto self = weak.lock();
+        if (!self || self->state_ != State::Stopping)
+            return;
+        if (!result)
+            return self->finish(result.error());
+        self->state_ = State::Draining;
+        self->helper_->send(control::Suspended{});
+    });
+}
+
+void Transfer::loadState()
+{
+    auto guest = guest_.lock();
+    if (!guest)
+        return finish(makeError(ErrorCode::OperationFailed, "%s", tr("the guest is gone")));
+    state_ = State::Loading;
+    guest->qmp().submit("migrate-incoming", Json::object({{"uri", pipeUri}}),
+                        [weak = weak_from_this()](Result<Json> result) {
+                            auto self = weak.lock();
+                            if (!self || result || self->state_ != State::Loading)
+                                return;
+                            self->helper_->send(control::StateLoaded{false, result.error().message});
+                            self->finish(result.error());
+                        });
+}
+
+void Transfer::migrationChanged(const std::string &status)
+{
+    if (state_ == State::Ended)
+        return;
+    if (status == "failed" || status == "cancelled")
+        return migrationFailed();
+    if (status != "completed")
+        return;
+    migrationDone_ = true;
+    if (state_ == State::Loading) {
+        state_ = State::Finishing;
+        helper_->send(control::StateLoaded{true, {}});
+    }
+    tryComplete();
+}
+
+void Transfer::migrationFailed()
+{
+    if (direction_ == Direction::Save)
+        return askWhy();
+    // QEMU says why on its standard error, and ends: guestGone() brings it.
+    patience_ = Watch::after(*loop_, patience, [weak = weak_from_this()] {
+        if (auto self = weak.lock())
+            self->guestGone(makeError(ErrorCode::OperationFailed, "%s", tr("the emulator could not load its device state")));
+    });
+}
+
+void Transfer::askWhy()
+{
+    auto guest = guest_.lock();
+    if (!guest)
+        return finish(makeError(ErrorCode::OperationFailed, "%s", tr("the guest is gone")));
+    guest->qmp().submit("query-migrate", {}, [weak = weak_from_this()](Result<Json> result) {
+        auto self = weak.lock();
+        if (!self)
+            return;
+        std::string reason;
+        if (result)
+            reason = (*result)["error-desc"].string().value_or("");
+        self->finish(makeError(ErrorCode::OperationFailed, tr("the emulator could not save its device state: %s"),
+                               reason.empty() ? tr("no reason given") : reason.c_str()));
+    });
+}
+
+void Transfer::guestGone(const Error &why)
+{
+    if (state_ == State::Ended)
+        return;
+    // A source that waits for the outcome hears the cause.
+    if (state_ == State::Loading)
+        helper_->send(control::StateLoaded{false, why.message});
+    finish(why);
+}
+
+// ---- from other threads ------------------------------------------------------------------
+
+void Transfer::abort()
+{
+    loop_->post([self = shared_from_this()] {
+        if (self->state_ == State::Ended || self->aborted_)
+            return;
+        self->aborted_ = true;
+        self->helper_->send(control::Abort{});
+        self->patience_ = Watch::after(*self->loop_, std::chrono::seconds(3), [weak = self->weak_from_this()] {
+            if (auto transfer = weak.lock())
+                transfer->finish(makeError(ErrorCode::Aborted, "%s", tr("the operation was aborted")));
+        });
+    });
+}
+
+void Transfer::setLimits(const TransferLimits &limits)
+{
+    loop_->post([self = shared_from_this(), limits] {
+        if (self->state_ == State::Ended)
+            return;
+        self->helper_->send(control::SetLimits{limits.bandwidth, static_cast<uint32_t>(limits.downtime.count())});
+    });
+}
+
+} // namespace godwit::hypervisor::machine

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+// One save, restore or migration: the helper moves the memory, QEMU the device state.
+//
+//   Save
+//   Memory      the helper reads memory        it asks for the suspension: Stopping
+//   Stopping    `stop`, then `migrate`         QEMU has begun to write: Draining, Suspended is said
+//   Draining    device state flows             QEMU completed and the helper is done: Ended
+//
+//   Receive
+//   Memory      the helper fills memory        it asks to load the state: Loading
+//   Loading     `migrate-incoming`             QEMU completed: Finishing, StateLoaded is said
+//   Finishing   the source is told             the helper is done: Ended
+//
+//   Ended       the outcome stands; whoever waits for it takes the guest from there
+//
+// Whatever fails first, on either side, is the cause. All of it happens on the event
+// thread, but wait(), abort() and setLimits().
+
+#include "hypervisor/hypervisor.h"
+#include "hypervisor/machine/helper_process.h"
+#include "hypervisor/machine/json.h"
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+namespace godwit::hypervisor::machine {
+
+class MachineGuest;
+
+class Transfer : public std::enable_shared_from_this<Transfer>
+{
+public:
+    enum class Direction { Save, Receive };
+
+    Transfer(Direction direction, std::shared_ptr<HelperProcess> helper, std::shared_ptr<EventLoop> loop);
+    ~Transfer();
+
+    /// Begin to listen to the helper. `guest` outlives the transfer's activity.
+    void start(std::weak_ptr<MachineGuest> guest);
+    /// Wait for the end, then collect the helper.
+    base::Result<TransferProgress> wait(TransferObserver *observer);
+    void abort();
+    void setLimits(const TransferLimits &limits);
+    /// Whether QEMU was told to write its state (then it may still be at it).
+    bool stateBegun();
+    Direction direction() const { return direction_; }
+
+    // ---- told by the guest, on the event thread
+    void migrationChanged(const std::string &status);
+    void guestGone(const base::Error &why);
+
+    /// The name under which the device-state pipe was handed to QEMU.
+    static constexpr const char *pipeName = "godwit-state";
+    static constexpr const char *pipeUri = "fd:godwit-state";
+
+private:
+    enum class State { Memory, Stopping, Draining, Loading, Finishing, Ended };
+
+    void onMessage(const control::Message &message);
+    void onProgress(const control::Progress &progress);
+    void suspend();
+    void writeState();
+    void loadState();
+    void migrationFailed();
+    void askWhy();
+    void onDone(const control::Done &done);
+    void tryComplete();
+    void finish(base::Result<TransferProgress> outcome);
+
+    const Direction direction_;
+    const std::shared_ptr<HelperProcess> helper_;
+    const std::shared_ptr<EventLoop> loop_;
+    // Event thread.
+    std::weak_ptr<MachineGuest> guest_;
+    State state_ = State::Memory;
+    bool helperDone_ = false;
+    bool migrationDone_ = false;
+    bool aborted_ = false;
+    Watch patience_;
+    std::chrono::steady_clock::time_point stoppedAt_;
+    bool stopped_ = false;
+
+    std::mutex mutex_;
+    std::condition_variable ended_;
+    TransferProgress progress_;
+    TransferObserver *observer_ = nullptr;
+    bool stateBegun_ = false;
+    std::optional<base::Result<TransferProgress>> outcome_;
+};
+
+} // namespace godwit::hypervisor::machine

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "migration/cookie.h"
+
+#include "base/i18n.h"
+#include "conf/handle.h"
+#include "conf/libvirt_error.h"
+
+namespace godwit::migration {
+
+using base::Error;
+using base::ErrorCode;
+using base::makeError;
+using base::Result;
+using base::tr;
+
+using XmlDocument = std::unique_ptr<xmlDoc, conf::FreeWith<xmlFreeDoc>>;
+using XPathContext = std::unique_ptr<xmlXPathContext, conf::FreeWith<xmlXPathFreeContext>>;
+
+std::string formatCookie(const Cookie &cookie)
+{
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    virUUIDFormat(cookie.uuid.data(), uuid);
+    conf::Buffer buffer;
+    virBuffer *out = buffer.get();
+    virBufferAddLit(out, "<libxl-migration>\n");
+    virBufferAdjustIndent(out, 2);
+    virBufferEscapeString(out, "<name>%s</name>\n", cookie.name.c_str());
+    virBufferAsprintf(out, "<uuid>%s</uuid>\n", uuid);
+    virBufferEscapeString(out, "<hostname>%s</hostname>\n", cookie.hostname.c_str());
+    virBufferAsprintf(out, "<migration-stream-version>%u</migration-stream-version>\n", cookie.streamVersion);
+    if (const auto &ours = cookie.extension) {
+        virBufferAddLit(out, "<godwit>\n");
+        virBufferAdjustIndent(out, 2);
+        virBufferAsprintf(out, "<stream min='%u' max='%u'/>\n", ours->streamVersionMin, ours->streamVersionMax);
+        if (!ours->secret.empty())
+            virBufferAsprintf(out, "<secret>%s</secret>\n", ours->secret.c_str());
+        if (!ours->persistentXml.empty())
+            virBufferEscapeString(out, "<persistent>%s</persistent>\n", ours->persistentXml.c_str());
+        virBufferAdjustIndent(out, -2);
+        virBufferAddLit(out, "</godwit>\n");
+    }
+    virBufferAdjustIndent(out, -2);
+    virBufferAddLit(out, "</libxl-migration>\n");
+    return conf::Text(buffer.take()).get();
+}
+
+static Error broken(const char *what)
+{
+    return makeError(ErrorCode::BadFormat, tr("migration cookie: %s"), what);
+}
+
+static std::string text(const char *path, xmlXPathContextPtr context)
+{
+    conf::Text value(virXPathString(path, context));
+    return value ? value.get() : "";
+}
+
+static Result<CookieExtension> parseExtension(xmlXPathContextPtr context)
+{
+    CookieExtension ours;
+    if (virXPathUInt("string(./godwit/stream/@min)", context, &ours.streamVersionMin) < 0 ||
+        virXPathUInt("string(./godwit/stream/@max)", context, &ours.streamVersionMax) < 0 ||
+        ours.streamVersionMin > ours.streamVersionMax)
+        return broken(tr("no valid range of stream versions"));
+    ours.secret = text("string(./godwit/secret)", context);
+    if (!ours.secret.empty() &&
+        (ours.secret.size() != 64 || ours.secret.find_first_not_of("0123456789abcdef") != std::string::npos))
+        return broken(tr("the secret is no 64 hexadecimal digits"));
+    ours.persistentXml = text("string(./godwit/persistent)", context);
+    return ours;
+}
+
+Result<Cookie> parseCookie(const char *cookie, int length)
+{
+    if (length <= 0 || static_cast<size_t>(length) > maxCookieSize)
+        return broken(tr("its length is out of range"));
+    if (cookie[length - 1] != '\0' || strlen(cookie) + 1 != static_cast<size_t>(length))
+        return broken(tr("it is not terminated where it ends"));
+    xmlXPathContextPtr raw = nullptr;
+    XmlDocument document(virXMLParseStringCtxt(cookie, tr("(migration cookie)"), &raw));
+    XPathContext context(raw);
+    if (!document)
+        return conf::takeLibvirtError();
+
+    Cookie out;
+    if (xmlNodePtr root = xmlDocGetRootElement(document.get()); !virXMLNodeNameEqual(root, "libxl-migration"))
+        return broken(tr("it is no <libxl-migration> element"));
+    out.name = text("string(./name)", context.get());
+    if (out.name.empty())
+        return broken(tr("no domain name"));
+    if (virUUIDParse(text("string(./uuid)", context.get()).c_str(), out.uuid.data()) < 0)
+        return broken(tr("no valid UUID"));
+    out.hostname = text("string(./hostname)", context.get());
+    if (virXPathUInt("string(./migration-stream-version)", context.get(), &out.streamVersion) < 0)
+        return broken(tr("no stream version"));
+    if (out.streamVersion == 0)
+        return broken(tr("stream version 0 does not exist"));
+    if (virXPathNode("./godwit", context.get()))
+        out.extension = TRY(parseExtension(context.get()));
+    return out;
+}
+
+} // namespace godwit::migration

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+// What the two sides tell each other in the phases' cookies. The element and its first
+// four children are those of libvirt's libxl driver, kept exact: a stock peer reads them
+// and passes over what else is there. <godwit> is ours (docs/migration.md).
+
+#include "base/result.h"
+#include "conf/libvirt.h"
+
+#include <array>
+#include <optional>
+#include <string>
+
+namespace godwit::migration {
+
+inline constexpr size_t maxCookieSize = 4 * 1024 * 1024;
+
+/// Stream versions: 1 is Xen's legacy stream, 2 is libxl's.
+inline constexpr unsigned legacyStreamVersion = 1;
+inline constexpr unsigned currentStreamVersion = 2;
+inline constexpr unsigned oldestReadableVersion = 2;
+
+/// Our child of the cookie.
+struct CookieExtension {
+    unsigned streamVersionMin = currentStreamVersion;   ///< what the sender can send (source), chose (destination)
+    unsigned streamVersionMax = currentStreamVersion;
+    std::string secret;          ///< destination: 64 hex digits that the data connection presents
+    std::string persistentXml;   ///< source: the persistent definition, for PERSIST_DEST
+};
+
+struct Cookie {
+    std::string name;
+    std::array<unsigned char, VIR_UUID_BUFLEN> uuid{};
+    std::string hostname;
+    unsigned streamVersion = currentStreamVersion;
+    std::optional<CookieExtension> extension;
+};
+
+/// The cookie as XML, with a final newline; the caller counts the NUL into its length.
+std::string formatCookie(const Cookie &cookie);
+
+/// Read a cookie of `length` bytes, the final NUL included.
+base::Result<Cookie> parseCookie(const char *cookie, int length);
+
+} // namespace godwit::migration

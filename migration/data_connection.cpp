@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "migration/data_connection.h"
+
+#include "base/i18n.h"
+#include "conf/handle.h"
+#include "conf/libvirt_error.h"
+
+#include <fcntl.h>
+#include <netinet/tcp.h>
+
+namespace godwit::migration {
+
+using base::ErrorCode;
+using base::makeError;
+using base::Result;
+using base::systemError;
+using base::tr;
+using base::UniqueFd;
+
+static constexpr unsigned connectSeconds = 10;
+
+Result<Endpoint> Endpoint::parse(const char *text)
+{
+    conf::Uri uri(virURIParse(text));
+    if (!uri)
+        return makeError(ErrorCode::InvalidArgument, tr("cannot parse migration URI '%s'"), text);
+    if (!uri->scheme || STRNEQ(uri->scheme, "tcp"))
+        return makeError(ErrorCode::InvalidArgument, tr("migration URI '%s' is not tcp://HOST[:PORT]"), text);
+    if (!uri->server || !*uri->server)
+        return makeError(ErrorCode::InvalidArgument, tr("migration URI '%s' names no host"), text);
+    if (uri->port > 65535)
+        return makeError(ErrorCode::InvalidArgument, tr("migration URI '%s' names no valid port"), text);
+    return Endpoint{uri->server, static_cast<unsigned short>(uri->port)};
+}
+
+std::string Endpoint::uri() const
+{
+    const bool ipv6 = host.find(':') != std::string::npos;
+    return "tcp://" + (ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+Result<std::string> hostname()
+{
+    conf::Text name(virGetHostname());
+    if (!name)
+        return conf::takeLibvirtError();
+    return std::string(name.get());
+}
+
+static Result<UniqueFd> listenAt(const std::string &address, unsigned short port)
+{
+    virNetSocket **sockets = nullptr;
+    size_t count = 0;
+    const std::string service = std::to_string(port);
+    TRY(conf::check(virNetSocketNewListenTCP(address.c_str(), service.c_str(), AF_UNSPEC, &sockets, &count)));
+    // One is enough: an address is of one family, and a name's first one is its preferred.
+    UniqueFd fd;
+    if (count > 0 && virNetSocketListen(sockets[0], 0) == 0)
+        fd.reset(virNetSocketDupFD(sockets[0], true));
+    virObjectListFreeCount(sockets, count);
+    if (!fd)
+        return conf::takeLibvirtError();
+    return fd;
+}
+
+Result<ListeningSocket> listenOn(const std::string &address, unsigned short port, const virPortAllocatorRange *range)
+{
+    ListeningSocket out;
+    out.port = port;
+    if (port == 0) {
+        TRY(conf::check(virPortAllocatorAcquire(range, &out.port)));
+        out.acquired = true;
+    }
+    auto fd = listenAt(address, out.port);
+    if (!fd) {
+        if (out.acquired)
+            virPortAllocatorRelease(out.port);
+        return std::move(fd).error();
+    }
+    out.fd = std::move(fd).value();
+    return out;
+}
+
+Result<UniqueFd> connectTo(const Endpoint &endpoint)
+{
+    std::unique_ptr<GSocketClient, conf::FreeWith<g_object_unref>> client(g_socket_client_new());
+    g_socket_client_set_timeout(client.get(), connectSeconds);
+    g_socket_client_set_enable_proxy(client.get(), FALSE);
+    GError *failure = nullptr;
+    std::unique_ptr<GSocketConnection, conf::FreeWith<g_object_unref>> connection(
+        g_socket_client_connect_to_host(client.get(), endpoint.host.c_str(), endpoint.port, nullptr, &failure));
+    if (!connection) {
+        base::Error error = makeError(ErrorCode::OperationFailed, tr("cannot connect to '%s': %s"),
+                                      endpoint.uri().c_str(), failure->message);
+        g_error_free(failure);
+        return error;
+    }
+    UniqueFd fd(::fcntl(g_socket_get_fd(g_socket_connection_get_socket(connection.get())), F_DUPFD_CLOEXEC, 3));
+    if (!fd)
+        return systemError(errno, "%s", tr("cannot duplicate a socket"));
+    // GSocket's are non-blocking; what is handed on blocks, and sends small messages at once.
+    const int flags = ::fcntl(fd.get(), F_GETFL);
+    const int on = 1;
+    if (::fcntl(fd.get(), F_SETFL, flags & ~O_NONBLOCK) < 0 ||
+        ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0)
+        return systemError(errno, "%s", tr("cannot set up a socket"));
+    return fd;
+}
+
+} // namespace godwit::migration

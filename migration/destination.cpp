@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "base/i18n.h"
+#include "base/log.h"
+#include "base/rollback.h"
+#include "base/strprintf.h"
+#include "domain/host.h"
+#include "domain/job.h"
+#include "domain/lifecycle.h"
+#include "migration/data_connection.h"
+#include "migration/phases.h"
+
+namespace godwit::migration {
+
+using base::ErrorCode;
+using base::LogLevel;
+using base::makeError;
+using base::Result;
+using base::Rollback;
+using base::strprintf;
+using base::tr;
+using domain::AsyncJob;
+using domain::Domain;
+using domain::Host;
+using domain::MigrationPhase;
+
+/// End an incoming guest and every trace of it.
+static void discard(Domain &domain)
+{
+    if (auto guest = domain.data().guest) {
+        (void)guest->abortTransfer().has_value();
+        if (auto gone = domain::destroyGuest(domain, guest, false); !gone)
+            log(LogLevel::Error, "%s", gone.error().message.c_str());
+    }
+    domain::endDomain(domain, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+    domain::dropLiveDefinition(domain);
+}
+
+/// The client (or the source's daemon) went away before Finish.
+static void destinationClosed(virDomainObj *object, virConnectPtr)
+{
+    Domain domain = Domain::borrow(object);
+    if (domain.data().phase != MigrationPhase::Receive)
+        return;
+    if (auto job = AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_IN))
+        discard(domain);
+}
+
+/// The stream version that both sides have; what Begin's cookie says against what we read.
+static Result<unsigned> negotiate(const Cookie &cookie)
+{
+    const unsigned lowest = cookie.extension ? cookie.extension->streamVersionMin : cookie.streamVersion;
+    const unsigned highest = cookie.extension ? cookie.extension->streamVersionMax : cookie.streamVersion;
+    const unsigned chosen = std::min(highest, currentStreamVersion);
+    if (chosen < lowest || chosen < oldestReadableVersion)
+        return makeError(ErrorCode::Unsupported,
+                         tr("host '%s' sends stream versions %u to %u; host '%s' reads versions %u to %u"),
+                         cookie.hostname.empty() ? "?" : cookie.hostname.c_str(), lowest, highest,
+                         TRY(hostname()).c_str(), oldestReadableVersion, currentStreamVersion);
+    return chosen;
+}
+
+Result<Incoming> readIncoming(Host &host, const Request &request, const char *cookie, int length)
+{
+    Incoming incoming;
+    if (request.xml.empty())
+        return makeError(ErrorCode::InvalidArgument, "%s", tr("no domain XML was passed"));
+    incoming.def = TRY(host.parse(request.xml.c_str(),
+                                  VIR_DOMAIN_DEF_PARSE_INACTIVE | VIR_DOMAIN_DEF_PARSE_SKIP_VALIDATE));
+    if (cookie && length > 0) {
+        incoming.cookie = TRY(parseCookie(cookie, length));
+        incoming.fromOurs = incoming.cookie.extension.has_value();
+        if (memcmp(incoming.cookie.uuid.data(), incoming.def->uuid, VIR_UUID_BUFLEN) != 0)
+            return makeError(ErrorCode::InvalidArgument, "%s",
+                             tr("the UUID of the migration cookie is not that of the domain XML"));
+        if (request.name.empty() && incoming.cookie.name != incoming.def->name)
+            return makeError(ErrorCode::InvalidArgument,
+                             tr("the migration cookie names domain '%s', the domain XML '%s'"),
+                             incoming.cookie.name.c_str(), incoming.def->name);
+    } else {
+        // A source from before stream versions existed.
+        incoming.cookie.streamVersion = legacyStreamVersion;
+    }
+    if (!request.name.empty()) {
+        g_free(incoming.def->name);
+        incoming.def->name = g_strdup(request.name.c_str());
+    }
+    return incoming;
+}
+
+/// 32 random bytes, as hex.
+static Result<std::string> makeSecret()
+{
+    std::array<unsigned char, 32> bytes;
+    TRY(conf::check(virRandomBytes(bytes.data(), bytes.size())));
+    std::string secret;
+    for (unsigned char byte : bytes)
+        secret += strprintf("%02x", byte);
+    return secret;
+}
+
+/// The name under which the source reaches us, unless its user says otherwise.
+static Result<std::string> ownHost(const Host &host)
+{
+    if (!host.settings().migrationHost.empty())
+        return host.settings().migrationHost;
+    std::string name = TRY(hostname());
+    if (name.starts_with("localhost"))
+        return makeError(ErrorCode::OperationFailed, "%s",
+                         tr("this host's name resolves to localhost, where no other host can reach it: give "
+                            "--migrateuri, or set migration_host in godwit.conf"));
+    return name;
+}
+
+/// Everything of Prepare that happens with the job held. `endpoint` comes with the host.
+static Result<Cookie> startReceiving(Domain &domain, const Request &request, const Incoming &incoming,
+                                     unsigned version, Endpoint &endpoint)
+{
+    Host &host = domain.host();
+    Cookie reply;
+    reply.name = domain.def()->name;
+    std::copy_n(domain.def()->uuid, reply.uuid.size(), reply.uuid.begin());
+    reply.hostname = TRY(hostname());
+    reply.streamVersion = version;
+    reply.extension = CookieExtension{.streamVersionMin = version, .streamVersionMax = version};
+    if (incoming.fromOurs)
+        reply.extension->secret = TRY(makeSecret());
+
+    ListeningSocket listening = TRY(domain.unlocked([&] {
+        const std::string &given = request.listenAddress;
+        return listenOn(given.empty() ? host.settings().migrationAddress : given, endpoint.port,
+                        host.migrationPorts());
+    }));
+    endpoint.port = listening.port;
+    Rollback rollback;
+    rollback.onFailure([&] {
+        if (listening.acquired && !domain.data().migrationPort)
+            virPortAllocatorRelease(listening.port);
+    });
+    hypervisor::ReceiveRequest receive;
+    receive.stream = std::move(listening.fd);
+    receive.kind = hypervisor::StreamKind::Listener;
+    receive.streamVersion = version;
+    receive.secret = reply.extension->secret;
+    TRY(domain::receiveDomain(domain, std::move(receive)));
+    if (listening.acquired)
+        domain.data().migrationPort = listening.port;
+    rollback.commit();
+    return reply;
+}
+
+Result<PrepareReply> prepare(Host &host, const Request &request, Incoming incoming)
+{
+    const unsigned version = TRY(negotiate(incoming.cookie));
+    Endpoint endpoint;
+    if (request.uri.empty())
+        endpoint.host = TRY(ownHost(host));
+    else
+        endpoint = TRY(Endpoint::parse(request.uri.c_str()));
+    Domain domain = TRY(domain::addDomain(host, std::move(incoming.def),
+                                          VIR_DOMAIN_OBJ_LIST_ADD_LIVE | VIR_DOMAIN_OBJ_LIST_ADD_CHECK_LIVE));
+    auto job = AsyncJob::begin(domain, VIR_ASYNC_JOB_MIGRATION_IN, VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN,
+                               request.flags);
+    if (!job) {
+        domain::dropLiveDefinition(domain);
+        return std::move(job).error();
+    }
+    auto cookie = startReceiving(domain, request, incoming, version, endpoint);
+    if (!cookie) {
+        domain::dropLiveDefinition(domain);
+        return std::move(cookie).error().in(strprintf(tr("preparing for '%s'"), domain.def()->name));
+    }
+    if (incoming.cookie.extension)
+        domain.data().persistentXml = incoming.cookie.extension->persistentXml;
+    virCloseCallbacksDomainAdd(domain.object(), request.connection, destinationClosed);
+    (*job)->keep();
+    return PrepareReply{endpoint.uri(), std::move(cookie).value()};
+}
+
+/// PERSIST_DEST: store the definition that the source sent, or the live one.
+static Result<void> persist(Domain &domain)
+{
+    Host &host = domain.host();
+    virDomainObj *object = domain.object();
+    conf::DomainDef def;
+    if (!domain.data().persistentXml.empty()) {
+        def = TRY(host.parse(domain.data().persistentXml.c_str(),
+                             VIR_DOMAIN_DEF_PARSE_INACTIVE | VIR_DOMAIN_DEF_PARSE_SKIP_VALIDATE));
+        g_free(def->name);
+        def->name = g_strdup(domain.def()->name);
+        memcpy(def->uuid, domain.def()->uuid, VIR_UUID_BUFLEN);
+    } else {
+        def.reset(virDomainDefCopy(domain.def(), host.xmlOption(), nullptr, true));
+    }
+    if (!def || virDomainDefSave(def.get(), host.xmlOption(), host.settings().configDir.c_str()) < 0)
+        return conf::takeLibvirtError();
+    const bool known = object->persistent;
+    virDomainDefFree(object->newDef);
+    object->newDef = def.release();
+    object->persistent = 1;
+    domain.queueLifecycle(VIR_DOMAIN_EVENT_DEFINED,
+                          known ? VIR_DOMAIN_EVENT_DEFINED_UPDATED : VIR_DOMAIN_EVENT_DEFINED_ADDED);
+    return {};
+}
+
+/// The guest is whole: make it ours.
+static Result<void> takeOver(Domain &domain, const Request &request, AsyncJob &job)
+{
+    auto guest = TRY(domain.guest());
+    auto figures = TRY(domain.unlocked([&] { return guest->finishReceiving(&job); }));
+    TRY(domain.requireActive());
+    const bool wasPersistent = domain.persistent();
+    Rollback rollback;
+    if (request.flags & VIR_MIGRATE_PERSIST_DEST) {
+        TRY(persist(domain));
+        rollback.onFailure([&] {
+            if (wasPersistent)
+                return;
+            const conf::Settings &settings = domain.host().settings();
+            virDomainDeleteConfig(settings.configDir.c_str(), settings.autostartDir.c_str(), domain.object());
+            domain.object()->persistent = 0;
+        });
+    }
+    domain::StartReason reason;
+    reason.runningReason = VIR_DOMAIN_RUNNING_MIGRATED;
+    reason.startedDetail = VIR_DOMAIN_EVENT_STARTED_MIGRATED;
+    TRY(domain::launchReceived(domain, request.flags & VIR_MIGRATE_PAUSED, reason));
+    if (!(request.flags & VIR_MIGRATE_PAUSED))
+        domain.queueLifecycle(VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+    rollback.commit();
+    if (domain.data().migrationPort)
+        virPortAllocatorRelease(std::exchange(domain.data().migrationPort, 0));
+    job.complete(figures);
+    return {};
+}
+
+Result<void> finish(Domain &domain, const Request &request, bool cancelled)
+{
+    auto job = TRY(AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_IN));
+    virCloseCallbacksDomainRemove(domain.object(), request.connection, destinationClosed);
+    Result<void> taken = cancelled ? makeError(ErrorCode::OperationFailed, tr("the migration of '%s' was cancelled"),
+                                               domain.def()->name)
+                                   : takeOver(domain, request, *job);
+    if (!taken) {
+        job->fail(taken.error());
+        discard(domain);
+    }
+    return taken;
+}
+
+} // namespace godwit::migration

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "migration/image.h"
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "base/rollback.h"
+#include "base/strprintf.h"
+#include "domain/host.h"
+#include "domain/job.h"
+#include "domain/lifecycle.h"
+
+namespace godwit::migration {
+
+using base::ErrorCode;
+using base::LogLevel;
+using base::makeError;
+using base::Result;
+using base::Rollback;
+using base::systemError;
+using base::tr;
+using domain::AsyncJob;
+using domain::Domain;
+using domain::Host;
+using hypervisor::StreamKind;
+
+/// The XML that goes into an image: the live definition with its secrets.
+static Result<std::string> imageXml(Domain &domain, const std::string &replacement)
+{
+    constexpr unsigned format = VIR_DOMAIN_DEF_FORMAT_SECURE | VIR_DOMAIN_DEF_FORMAT_MIGRATABLE;
+    Host &host = domain.host();
+    if (replacement.empty())
+        return std::string(TRY(host.format(domain.def(), format)).get());
+    conf::DomainDef def = TRY(host.parse(replacement.c_str(), VIR_DOMAIN_DEF_PARSE_INACTIVE));
+    conf::DomainDef own(virDomainDefCopy(domain.def(), host.xmlOption(), nullptr, true));
+    if (!own || !virDomainDefCheckABIStability(own.get(), def.get(), host.xmlOption()))
+        return conf::takeLibvirtError();
+    return std::string(TRY(host.format(def.get(), format)).get());
+}
+
+/// A guest that was stopped for a save which came to nothing goes on.
+static void goOn(Domain &domain, const std::shared_ptr<hypervisor::Guest> &guest, bool guestIsStopped)
+{
+    if (guestIsStopped) {
+        auto resumed = domain.unlocked([&] { return guest->resume(hypervisor::ResumeMode::Fast); });
+        if (!resumed) {
+            log(LogLevel::Error, "domain '%s': cannot resume after a failed save: %s", domain.def()->name,
+                resumed.error().message.c_str());
+            return;
+        }
+    }
+    if (domain.active())
+        domain.setState(VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_SAVE_CANCELED, VIR_DOMAIN_EVENT_RESUMED,
+                        VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
+}
+
+Result<void> saveDomain(Domain &domain, const std::string &path, const SaveOptions &options)
+{
+    auto job = TRY(AsyncJob::begin(domain, VIR_ASYNC_JOB_SAVE, VIR_DOMAIN_JOB_OPERATION_SAVE, 0));
+    auto guest = TRY(domain.guest());
+    const bool ran = domain.state() == VIR_DOMAIN_RUNNING;
+    const std::string xml = TRY(imageXml(domain, options.xml));
+    bool stopped = false;
+    Rollback rollback;
+    if (ran) {
+        domain.setState(VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_SAVE, VIR_DOMAIN_EVENT_SUSPENDED,
+                        VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
+        rollback.onFailure([&] { goOn(domain, guest, stopped); });
+    }
+
+    hypervisor::TransferProgress figures;
+    Result<void> saved = domain.unlocked([&]() -> Result<void> {
+        ImageWriter image = TRY(ImageWriter::create(path, xml, options.running.value_or(ran)));
+        hypervisor::SaveRequest request;
+        request.stream = TRY(image.stream());
+        request.kind = StreamKind::File;
+        request.observer = job.get();
+        figures = TRY(guest->save(std::move(request)));
+        stopped = true;
+        return image.commit();
+    });
+    if (!saved) {
+        job->fail(saved.error());
+        return std::move(saved).error().in(base::strprintf(tr("saving '%s'"), domain.def()->name));
+    }
+    rollback.commit();
+    job->complete(figures);
+    return domain::destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_SAVED, VIR_DOMAIN_EVENT_STOPPED_SAVED);
+}
+
+Result<Image> openImage(Host &host, const std::string &path, const char *xml)
+{
+    constexpr unsigned parse = VIR_DOMAIN_DEF_PARSE_INACTIVE | VIR_DOMAIN_DEF_PARSE_SKIP_VALIDATE;
+    ImageReader file = TRY(ImageReader::open(path));
+    conf::DomainDef def = TRY_IN("'" + path + "'", host.parse(file.head.xml.c_str(), parse));
+    if (xml) {
+        conf::DomainDef other = TRY(host.parse(xml, parse));
+        if (!virDomainDefCheckABIStability(def.get(), other.get(), host.xmlOption()))
+            return conf::takeLibvirtError();
+        def = std::move(other);
+    }
+    return Image{std::move(file), std::move(def)};
+}
+
+/// Fill an inactive domain, whose live definition is set, from an image.
+static Result<void> fillFromImage(Domain &domain, AsyncJob &job, ImageReader file, bool paused)
+{
+    hypervisor::ReceiveRequest request;
+    request.stream = std::move(file.fd);
+    request.kind = StreamKind::File;
+    request.streamVersion = static_cast<unsigned>(file.head.header.version);
+    TRY(domain::receiveDomain(domain, std::move(request)));
+    auto guest = TRY(domain.guest());
+    Rollback rollback;
+    rollback.onFailure([&] {
+        if (auto gone = domain::destroyGuest(domain, guest, false); !gone)
+            log(LogLevel::Error, "%s", gone.error().message.c_str());
+        domain::endDomain(domain, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+    });
+    auto figures = TRY(domain.unlocked([&] { return guest->finishReceiving(&job); }));
+    TRY(domain.requireActive());
+    domain::StartReason reason;
+    reason.runningReason = VIR_DOMAIN_RUNNING_RESTORED;
+    reason.startedDetail = VIR_DOMAIN_EVENT_STARTED_RESTORED;
+    TRY(domain::launchReceived(domain, paused, reason));
+    rollback.commit();
+    job.complete(figures);
+    return {};
+}
+
+Result<Domain> restoreDomain(Host &host, Image image, std::optional<bool> running)
+{
+    const std::string name = image.def->name;
+    Domain domain = TRY(domain::addDomain(host, std::move(image.def),
+                                          VIR_DOMAIN_OBJ_LIST_ADD_LIVE | VIR_DOMAIN_OBJ_LIST_ADD_CHECK_LIVE));
+    Result<void> filled = [&]() -> Result<void> {
+        auto job = TRY(AsyncJob::begin(domain, VIR_ASYNC_JOB_START, VIR_DOMAIN_JOB_OPERATION_RESTORE, 0));
+        const bool paused = !running.value_or(image.file.wasRunning());
+        return fillFromImage(domain, *job, std::move(image.file), paused);
+    }();
+    if (!filled) {
+        domain::dropLiveDefinition(domain);
+        return std::move(filled).error().in(base::strprintf(tr("restoring '%s'"), name.c_str()));
+    }
+    return domain;
+}
+
+Result<void> managedSave(Domain &domain, std::optional<bool> running)
+{
+    TRY(domain.requireActive());
+    if (!domain.persistent())
+        return makeError(ErrorCode::OperationInvalid, "%s", tr("cannot do managed save for a transient domain"));
+    TRY(saveDomain(domain, domain.host().savePath(domain.def()), {.xml = {}, .running = running}));
+    domain.object()->hasManagedSave = true;
+    return {};
+}
+
+/// Job held.
+static Result<void> removeManagedSave(Domain &domain)
+{
+    const std::string path = domain.host().savePath(domain.def());
+    if (::unlink(path.c_str()) < 0 && errno != ENOENT)
+        return systemError(errno, tr("cannot remove '%s'"), path.c_str());
+    domain.object()->hasManagedSave = false;
+    return {};
+}
+
+Result<void> managedSaveRemove(Domain &domain)
+{
+    auto job = TRY(domain::Job::begin(domain, VIR_JOB_MODIFY));
+    return removeManagedSave(domain);
+}
+
+/// Start from the managed-save image, which stays until the guest is whole.
+static Result<void> startFromManagedSave(Domain &domain, AsyncJob &job, bool paused)
+{
+    Host &host = domain.host();
+    const std::string path = host.savePath(domain.def());
+    Image image = TRY(domain.unlocked([&] { return openImage(host, path, nullptr); }));
+    if (memcmp(image.def->uuid, domain.def()->uuid, VIR_UUID_BUFLEN) != 0 ||
+        STRNEQ(image.def->name, domain.def()->name))
+        return makeError(ErrorCode::OperationFailed, tr("'%s' is an image of another domain, '%s'"), path.c_str(),
+                         image.def->name);
+    TRY(domain.requireInactive());
+    const bool stayPaused = paused || !image.file.wasRunning();
+    virDomainDef *def = image.def.release();
+    virDomainObjAssignDef(domain.object(), &def, true, nullptr);
+    Result<void> filled = fillFromImage(domain, job, std::move(image.file), stayPaused);
+    if (!filled) {
+        domain::dropLiveDefinition(domain);
+        return std::move(filled).error();
+    }
+    if (auto removed = removeManagedSave(domain); !removed)
+        log(LogLevel::Warning, "domain '%s': %s", domain.def()->name, removed.error().message.c_str());
+    return {};
+}
+
+Result<void> startPersistent(Domain &domain, const StartOptions &options)
+{
+    auto job = TRY(AsyncJob::begin(domain, VIR_ASYNC_JOB_START, VIR_DOMAIN_JOB_OPERATION_START, 0));
+    TRY(domain.requireInactive());
+    if (domain.object()->hasManagedSave && options.forceBoot)
+        TRY(removeManagedSave(domain));
+    if (domain.object()->hasManagedSave) {
+        auto started = startFromManagedSave(domain, *job, options.paused);
+        if (!started)
+            return std::move(started).error().in(base::strprintf(
+                tr("starting '%s' from its managed save image (--force-boot discards it)"), domain.def()->name));
+        return {};
+    }
+    return domain::startDomain(domain, options.paused);
+}
+
+} // namespace godwit::migration

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+// Saving a domain to an image and bringing it back: virDomainSave, Restore, ManagedSave
+// and the start from a managed-save image.
+
+#include "conf/handle.h"
+#include "domain/domain.h"
+#include "migration/image_file.h"
+
+#include <optional>
+
+namespace godwit::migration {
+
+struct SaveOptions {
+    std::string xml;                   ///< another XML for the image (same ABI); empty = the domain's own
+    std::optional<bool> running;       ///< how it shall come back; default: as it was
+};
+
+/// Save an active domain to `path`; it is shut off then. On failure it goes on as before.
+base::Result<void> saveDomain(domain::Domain &domain, const std::string &path, const SaveOptions &options);
+
+/// An opened image and the definition in it (or the one that replaces it).
+struct Image {
+    ImageReader file;
+    conf::DomainDef def;
+};
+
+/// Open an image. `xml` (may be null) replaces its definition; the ABI must be the same.
+base::Result<Image> openImage(domain::Host &host, const std::string &path, const char *xml);
+
+/// Bring the guest of an image up as a domain of `host`; `running` overrides the image's word.
+base::Result<domain::Domain> restoreDomain(domain::Host &host, Image image, std::optional<bool> running);
+
+/// Save a persistent domain to where startPersistent() finds it.
+base::Result<void> managedSave(domain::Domain &domain, std::optional<bool> running);
+/// Remove the managed-save image of a domain. There need not be one.
+base::Result<void> managedSaveRemove(domain::Domain &domain);
+
+struct StartOptions {
+    bool paused = false;
+    bool forceBoot = false;   ///< throw a managed-save image away
+};
+
+/// Start an inactive domain: from its managed-save image if it has one, which is removed
+/// once the guest is whole. Takes its own job.
+base::Result<void> startPersistent(domain::Domain &domain, const StartOptions &options);
+
+} // namespace godwit::migration

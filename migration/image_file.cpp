@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "migration/image_file.h"
+
+#include "base/i18n.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <fcntl.h>
+#include <filesystem>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace godwit::migration {
+
+using base::ErrorCode;
+using base::makeError;
+using base::Result;
+using base::systemError;
+using base::tr;
+using base::UniqueFd;
+
+static Result<void> writeAll(int fd, std::span<const std::byte> bytes, const std::string &path)
+{
+    while (!bytes.empty()) {
+        const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return systemError(errno, tr("cannot write '%s'"), path.c_str());
+        bytes = bytes.subspan(static_cast<size_t>(written));
+    }
+    return {};
+}
+
+ImageWriter::ImageWriter(std::string path, std::string temporary, UniqueFd fd)
+    : path_(std::move(path)), temporary_(std::move(temporary)), fd_(std::move(fd))
+{
+}
+
+ImageWriter::ImageWriter(ImageWriter &&other) noexcept
+    : path_(std::move(other.path_)), temporary_(std::exchange(other.temporary_, {})), fd_(std::move(other.fd_))
+{
+}
+
+ImageWriter::~ImageWriter()
+{
+    if (!temporary_.empty())
+        ::unlink(temporary_.c_str());
+}
+
+Result<ImageWriter> ImageWriter::create(const std::string &path, const std::string &xml, bool running)
+{
+    struct stat existing;
+    if (::stat(path.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode))
+        return makeError(ErrorCode::InvalidArgument, tr("'%s' is no regular file"), path.c_str());
+    const stream::SavefileExtension extension{
+        .layout = stream::SavefileLayout::Plain,
+        .state = running ? stream::SavedState::Running : stream::SavedState::Paused,
+    };
+    const std::vector<std::byte> head = TRY(stream::encodeSavefile(xml, extension));
+    std::string temporary = path + ".partial.XXXXXX";
+    UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
+    if (!fd)
+        return systemError(errno, tr("cannot create '%s'"), path.c_str());
+    ImageWriter writer(path, std::move(temporary), std::move(fd));
+    TRY(writeAll(writer.fd_.get(), head, path));
+    return writer;
+}
+
+Result<UniqueFd> ImageWriter::stream() const
+{
+    UniqueFd copy(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 3));
+    if (!copy)
+        return systemError(errno, "%s", tr("cannot duplicate a file descriptor"));
+    return copy;
+}
+
+Result<void> ImageWriter::commit()
+{
+    if (::fsync(fd_.get()) < 0)
+        return systemError(errno, tr("cannot write '%s'"), path_.c_str());
+    if (::rename(temporary_.c_str(), path_.c_str()) < 0)
+        return systemError(errno, tr("cannot rename '%s' to '%s'"), temporary_.c_str(), path_.c_str());
+    temporary_.clear();
+    const std::string folder = std::filesystem::absolute(path_).parent_path();
+    const UniqueFd directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory || ::fsync(directory.get()) < 0)
+        return systemError(errno, tr("cannot sync directory '%s'"), folder.c_str());
+    return {};
+}
+
+Result<ImageReader> ImageReader::open(const std::string &path)
+{
+    // Non-blocking: a FIFO must not hold us up before it is refused.
+    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    struct stat status;
+    if (!fd || ::fstat(fd.get(), &status) < 0)
+        return systemError(errno, tr("cannot open '%s'"), path.c_str());
+    if (!S_ISREG(status.st_mode))
+        return makeError(ErrorCode::InvalidArgument, tr("'%s' is no regular file"), path.c_str());
+    stream::Savefile head = TRY_IN("'" + path + "'", stream::readSavefile(fd.get()));
+    return ImageReader{path, std::move(head), std::move(fd)};
+}
+
+bool ImageReader::wasRunning() const
+{
+    return !head.header.extension || head.header.extension->state != stream::SavedState::Paused;
+}
+
+/// Copy what is left of `from`, by the kernel.
+static Result<void> copyRest(int from, int to, const std::string &path)
+{
+    constexpr size_t atOnce = size_t{1} << 30;
+    for (;;) {
+        const ssize_t copied = ::copy_file_range(from, nullptr, to, nullptr, atOnce, 0);
+        if (copied == 0)
+            return {};
+        if (copied < 0 && errno != EINTR)
+            return systemError(errno, tr("cannot copy '%s'"), path.c_str());
+    }
+}
+
+Result<void> rewriteImage(const std::string &path, const std::string &xml, bool running)
+{
+    ImageReader old = TRY(ImageReader::open(path));
+    if (old.head.header.version != stream::SavefileVersion::Libxl2)
+        return makeError(ErrorCode::Unsupported, tr("'%s' holds a legacy stream: its XML cannot be changed"),
+                         path.c_str());
+    ImageWriter writer = TRY(ImageWriter::create(path, xml, running));
+    const UniqueFd out = TRY(writer.stream());
+    TRY(copyRest(old.fd.get(), out.get(), path));
+    return writer.commit();
+}
+
+} // namespace godwit::migration

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "base/i18n.h"
+#include "base/log.h"
+#include "base/strprintf.h"
+#include "domain/host.h"
+#include "domain/job.h"
+#include "domain/lifecycle.h"
+#include "migration/data_connection.h"
+#include "migration/phases.h"
+
+namespace godwit::migration {
+
+using base::ErrorCode;
+using base::LogLevel;
+using base::makeError;
+using base::Result;
+using base::strprintf;
+using base::tr;
+using domain::AsyncJob;
+using domain::Domain;
+using domain::Host;
+using domain::MigrationPhase;
+
+static void enterPhase(Domain &domain, MigrationPhase phase)
+{
+    domain.data().phase = phase;
+    domain.saveStatus();
+}
+
+/// Run a guest again that this migration stopped. A failure leaves it paused, and is told.
+static void goOn(Domain &domain)
+{
+    auto guest = domain.guest();
+    if (!guest || !domain.data().ranBeforeMigration)
+        return;
+    auto resumed = domain.unlocked([&] { return (*guest)->resume(hypervisor::ResumeMode::Fast); });
+    if (!resumed) {
+        log(LogLevel::Error, "domain '%s': cannot resume after a cancelled migration: %s", domain.def()->name,
+            resumed.error().message.c_str());
+        return;
+    }
+    if (domain.active())
+        domain.setState(VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_MIGRATION_CANCELED, VIR_DOMAIN_EVENT_RESUMED,
+                        VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+}
+
+/// The client went away between two phases: nobody will call the next one.
+static void sourceClosed(virDomainObj *object, virConnectPtr)
+{
+    Domain domain = Domain::borrow(object);
+    auto job = AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_OUT);
+    if (!job)
+        return;
+    if (domain.data().phase == MigrationPhase::Perform) {
+        // Perform is under way in another thread: make it fail, and it puts things right.
+        if (domain.data().guest)
+            (void)domain.data().guest->abortTransfer().has_value();
+        (*job)->keep();
+        return;
+    }
+    if (domain.data().phase == MigrationPhase::Performed) {
+        // The destination may run it already: safety before liveness.
+        log(LogLevel::Error,
+            "domain '%s': the client of its migration has gone: left paused; 'virsh resume' if it does not run on "
+            "the destination",
+            domain.def()->name);
+    }
+    (*job)->fail(makeError(ErrorCode::Aborted, "%s", tr("the migration's client disconnected")));
+    enterPhase(domain, MigrationPhase::None);
+}
+
+/// The XML that goes to the destination.
+static Result<std::string> outgoingXml(Domain &domain, const std::string &replacement)
+{
+    constexpr unsigned format = VIR_DOMAIN_DEF_FORMAT_SECURE | VIR_DOMAIN_DEF_FORMAT_MIGRATABLE;
+    Host &host = domain.host();
+    if (replacement.empty())
+        return std::string(TRY(host.format(domain.def(), format)).get());
+    conf::DomainDef def = TRY(host.parse(replacement.c_str(), VIR_DOMAIN_DEF_PARSE_INACTIVE));
+    conf::DomainDef own(virDomainDefCopy(domain.def(), host.xmlOption(), nullptr, true));
+    if (!own || !virDomainDefCheckABIStability(own.get(), def.get(), host.xmlOption()))
+        return conf::takeLibvirtError();
+    return std::string(TRY(host.format(def.get(), format)).get());
+}
+
+/// The persistent definition that PERSIST_DEST shall store there; empty: as the live one.
+static Result<std::string> outgoingPersistentXml(Domain &domain, const Request &request)
+{
+    if (!(request.flags & VIR_MIGRATE_PERSIST_DEST))
+        return std::string();
+    constexpr unsigned format = VIR_DOMAIN_DEF_FORMAT_SECURE | VIR_DOMAIN_DEF_FORMAT_INACTIVE;
+    Host &host = domain.host();
+    if (!request.persistentXml.empty()) {
+        conf::DomainDef def = TRY(host.parse(request.persistentXml.c_str(), VIR_DOMAIN_DEF_PARSE_INACTIVE));
+        return std::string(TRY(host.format(def.get(), format)).get());
+    }
+    if (virDomainDef *def = domain.object()->newDef)
+        return std::string(TRY(host.format(def, format)).get());
+    return std::string();
+}
+
+Result<BeginReply> begin(Domain &domain, const Request &request)
+{
+    auto job = TRY(AsyncJob::begin(domain, VIR_ASYNC_JOB_MIGRATION_OUT, VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT,
+                                   request.flags));
+    TRY(domain.requireActive());
+    BeginReply reply;
+    reply.xml = TRY(outgoingXml(domain, request.xml));
+    reply.cookie.name = domain.def()->name;
+    std::copy_n(domain.def()->uuid, reply.cookie.uuid.size(), reply.cookie.uuid.begin());
+    reply.cookie.hostname = TRY(hostname());
+    reply.cookie.extension = CookieExtension{.persistentXml = TRY(outgoingPersistentXml(domain, request))};
+    // Without protection across the phases nobody promises to call Confirm.
+    if (request.flags & VIR_MIGRATE_CHANGE_PROTECTION) {
+        virCloseCallbacksDomainAdd(domain.object(), request.connection, sourceClosed);
+        enterPhase(domain, MigrationPhase::Begin);
+        job->keep();
+    }
+    return reply;
+}
+
+static Result<std::unique_ptr<AsyncJob>> continueJob(Domain &domain, const Request &request)
+{
+    if (request.flags & VIR_MIGRATE_CHANGE_PROTECTION)
+        return AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_OUT);
+    return AsyncJob::begin(domain, VIR_ASYNC_JOB_MIGRATION_OUT, VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT,
+                           request.flags);
+}
+
+/// Send the guest; on success it is stopped here and whole there.
+static Result<hypervisor::TransferProgress> send(Domain &domain, const Request &request, const Cookie &destination,
+                                                 AsyncJob &job)
+{
+    auto guest = TRY(domain.guest());
+    const Endpoint endpoint = TRY(Endpoint::parse(request.uri.c_str()));
+    if (endpoint.port == 0)
+        return makeError(ErrorCode::InvalidArgument, tr("migration URI '%s' names no port"), request.uri.c_str());
+    hypervisor::SaveRequest save;
+    save.kind = hypervisor::StreamKind::Plain;
+    if (destination.extension && !destination.extension->secret.empty()) {
+        save.kind = hypervisor::StreamKind::Channel;
+        save.secret = destination.extension->secret;
+    }
+    save.live = request.flags & VIR_MIGRATE_LIVE;
+    save.limits = domain.data().limits;
+    if (request.bandwidth)
+        save.limits.bandwidth = request.bandwidth;
+    save.observer = &job;
+    return domain.unlocked([&]() -> Result<hypervisor::TransferProgress> {
+        save.stream = TRY(connectTo(endpoint));
+        return guest->save(std::move(save));
+    });
+}
+
+Result<void> perform(Domain &domain, const Request &request, const Cookie &fromDestination)
+{
+    auto job = TRY(continueJob(domain, request));
+    virCloseCallbacksDomainRemove(domain.object(), request.connection, sourceClosed);
+    virCloseCallbacksDomainAdd(domain.object(), request.connection, sourceClosed);
+    domain.data().ranBeforeMigration = domain.state() == VIR_DOMAIN_RUNNING;
+    enterPhase(domain, MigrationPhase::Perform);
+    auto sent = send(domain, request, fromDestination, *job);
+    if (!sent) {
+        // The guest goes on already: save() resumed it. No Confirm will come.
+        virCloseCallbacksDomainRemove(domain.object(), request.connection, sourceClosed);
+        enterPhase(domain, MigrationPhase::None);
+        job->fail(sent.error());
+        return std::move(sent).error().in(strprintf(tr("migrating '%s'"), domain.def()->name));
+    }
+    TRY(domain.requireActive());
+    domain.setState(VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_MIGRATION, VIR_DOMAIN_EVENT_SUSPENDED,
+                    VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED);
+    enterPhase(domain, MigrationPhase::Performed);
+    job->complete(*sent);
+    job->keep();
+    return {};
+}
+
+/// Forget a domain's persistent definition, for UNDEFINE_SOURCE.
+static void undefine(Domain &domain)
+{
+    const conf::Settings &settings = domain.host().settings();
+    if (!domain.persistent())
+        return;
+    if (virDomainDeleteConfig(settings.configDir.c_str(), settings.autostartDir.c_str(), domain.object()) < 0) {
+        log(LogLevel::Warning, "domain '%s': %s", domain.def()->name, conf::takeLibvirtError().message.c_str());
+        return;
+    }
+    domain.object()->persistent = 0;
+    domain.queueLifecycle(VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
+}
+
+Result<void> confirm(Domain &domain, const Request &request, bool cancelled)
+{
+    auto job = TRY(AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_OUT));
+    virCloseCallbacksDomainRemove(domain.object(), request.connection, sourceClosed);
+    const bool sent = domain.data().phase == MigrationPhase::Performed;
+    TRY(domain.requireActive());
+    if (cancelled) {
+        // A guest that was never stopped is not resumed.
+        if (sent)
+            goOn(domain);
+        enterPhase(domain, MigrationPhase::None);
+        job->fail(makeError(ErrorCode::Aborted, "%s", tr("the migration was cancelled")));
+        return {};
+    }
+    if (!sent)
+        return makeError(ErrorCode::OperationInvalid, tr("domain '%s' has not been sent: it stays here"),
+                         domain.def()->name);
+    if (request.flags & VIR_MIGRATE_UNDEFINE_SOURCE)
+        undefine(domain);
+    return domain::destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
+}
+
+} // namespace godwit::migration

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "stream/convert_copy.h"
+
+#include "base/i18n.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace godwit::stream {
+
+using namespace base;
+
+static constexpr size_t bufferSize = 256 * 1024;   // stays in the processor's cache
+static constexpr int pipeSize = 1024 * 1024;
+
+static mode_t kindOf(int fd)
+{
+    struct stat status{};
+    return fd >= 0 && ::fstat(fd, &status) == 0 ? status.st_mode & S_IFMT : 0;
+}
+
+Copier::Copier(Source &source, Sink &sink) : source_(source), sink_(sink)
+{
+    const int in = source.directFd(), out = sink.directFd();
+    const mode_t from = kindOf(in), to = kindOf(out);
+    if (from == 0 || to == 0)
+        return;
+    if (from == S_IFREG && to == S_IFREG)
+        way_ = Way::CopyRange;
+    else if (from == S_IFIFO || to == S_IFIFO)
+        way_ = Way::Splice;
+    for (const int pipe : {from == S_IFIFO ? in : -1, to == S_IFIFO ? out : -1})
+        if (pipe >= 0)
+            ::fcntl(pipe, F_SETPIPE_SZ, pipeSize);   // a wish
+}
+
+Result<void> Copier::copy(Source &source, uint64_t length)
+{
+    const bool direct = &source == &source_;
+    while (direct && way_ != Way::Buffer && length > 0) {
+        const uint64_t count = TRY(moveSome(length));
+        if (count == 0)
+            way_ = Way::Buffer;
+        length -= count;
+        source_.advance(count);
+        sink_.advance(count);
+    }
+    return copyThroughBuffer(source, length);
+}
+
+/// Either end of a move may be the one that blocks: wait for both, one after the other.
+static void waitForBoth(int in, int out)
+{
+    pollfd reading{in, POLLIN, 0}, writing{out, POLLOUT, 0};
+    ::poll(&reading, 1, -1);
+    ::poll(&writing, 1, -1);
+}
+
+Result<uint64_t> Copier::moveSome(uint64_t length)
+{
+    const int in = source_.directFd(), out = sink_.directFd();
+    for (;;) {
+        const ssize_t count = way_ == Way::CopyRange
+            ? ::copy_file_range(in, nullptr, out, nullptr, length, 0)
+            : ::splice(in, nullptr, out, nullptr, length, SPLICE_F_MOVE | SPLICE_F_MORE);
+        if (count > 0)
+            return static_cast<uint64_t>(count);
+        if (count == 0)
+            return 0;   // the end, says the buffer's way, or a file that this way reads as empty
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            waitForBoth(in, out);
+        else if (errno == EPIPE || errno == ENOSPC || errno == EFBIG || errno == EDQUOT)
+            return systemError(errno, tr("cannot write the stream"));
+        else if (errno == EIO)
+            return systemError(errno, tr("cannot copy the stream"));
+        else if (errno != EINTR)
+            return 0;   // not between these two
+    }
+}
+
+Result<void> Copier::copyThroughBuffer(Source &source, uint64_t length)
+{
+    if (length > 0 && buffer_.empty())
+        buffer_.resize(bufferSize);
+    while (length > 0) {
+        const auto some = std::span(buffer_).first(std::min<uint64_t>(length, buffer_.size()));
+        TRY(source.read(some));
+        TRY(sink_.write(some));
+        length -= some.size();
+    }
+    return {};
+}
+
+} // namespace godwit::stream

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "stream/legacy_reader.h"
+#include "stream/libxl_stream.h"
+
+namespace godwit::stream {
+
+/// Read a legacy stream as libxl::readStream() reads what convert() makes of it: the same
+/// records in the same order, nothing in between. The device state is returned; checkpointed
+/// streams are not for this.
+base::Result<std::optional<libxl::DeviceState>> readLegacyStream(Source &source, libxc::Handler &handler,
+                                                                 const legacy::ReadOptions &options = {});
+
+} // namespace godwit::stream

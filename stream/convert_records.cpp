@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "stream/convert_records.h"
+
+#include "base/bytes.h"
+
+namespace godwit::stream {
+
+using namespace base;
+using legacy::Blob;
+using libxc::RecordType;
+
+RecordType recordOf(Blob kind)
+{
+    switch (kind) {
+    case Blob::VcpuBasic:
+        return RecordType::X86PvVcpuBasic;
+    case Blob::VcpuExtended:
+        return RecordType::X86PvVcpuExtended;
+    case Blob::VcpuXsave:
+        return RecordType::X86PvVcpuXsave;
+    case Blob::SharedInfo:
+        return RecordType::SharedInfo;
+    case Blob::HvmContext:
+        break;
+    }
+    return RecordType::HvmContext;
+}
+
+std::vector<std::byte> encodeBlobHead(Blob kind, uint32_t vcpu)
+{
+    Writer out;
+    if (kind == Blob::VcpuBasic || kind == Blob::VcpuExtended || kind == Blob::VcpuXsave) {
+        out.u32(vcpu);
+        out.zeros(4);
+    }
+    return out.take();
+}
+
+std::vector<std::byte> encodePvInfo(const legacy::PvInfo &pv)
+{
+    Writer out;
+    out.u8(pv.width);
+    out.u8(pv.levels);
+    out.zeros(6);
+    return out.take();
+}
+
+std::vector<std::byte> encodeP2mRange(uint64_t pages)
+{
+    Writer out;
+    out.u32(0);
+    out.u32(static_cast<uint32_t>(pages - 1));
+    return out.take();
+}
+
+} // namespace godwit::stream

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "stream/fd_io.h"
+
+#include "base/i18n.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <poll.h>
+
+namespace godwit::stream {
+
+using namespace base;
+
+/// Drop the first `count` bytes; returns the parts that are left.
+static std::span<iovec> dropFront(std::span<iovec> parts, size_t count)
+{
+    while (!parts.empty() && count >= parts[0].iov_len) {
+        count -= parts[0].iov_len;
+        parts = parts.subspan(1);
+    }
+    if (!parts.empty()) {
+        parts[0].iov_base = static_cast<char *>(parts[0].iov_base) + count;
+        parts[0].iov_len -= count;
+    }
+    return parts;
+}
+
+Result<void> Source::read(std::span<iovec> parts)
+{
+    parts = dropFront(parts, 0);
+    while (!parts.empty()) {
+        const size_t count = TRY(readSome(parts));
+        if (count == 0)
+            return makeError(ErrorCode::BadFormat, tr("the stream ends at byte %llu"),
+                             static_cast<unsigned long long>(offset_));
+        offset_ += count;
+        parts = dropFront(parts, count);
+    }
+    return {};
+}
+
+Result<void> Source::read(std::span<std::byte> into)
+{
+    iovec parts[] = {part(into.data(), into.size())};
+    return read(parts);
+}
+
+Result<size_t> Source::readUpTo(std::span<std::byte> into)
+{
+    size_t done = 0;
+    while (done < into.size()) {
+        const iovec parts[] = {part(into.data() + done, into.size() - done)};
+        const size_t count = TRY(readSome(parts));
+        if (count == 0)
+            break;
+        done += count;
+        offset_ += count;
+    }
+    return done;
+}
+
+Result<void> Sink::write(std::span<iovec> parts)
+{
+    parts = dropFront(parts, 0);
+    while (!parts.empty()) {
+        const size_t count = TRY(writeSome(parts));
+        offset_ += count;
+        parts = dropFront(parts, count);
+    }
+    return {};
+}
+
+Result<void> Sink::write(std::span<const std::byte> data)
+{
+    iovec parts[] = {part(data.data(), data.size())};
+    return write(parts);
+}
+
+static void waitFor(int fd, short events)
+{
+    pollfd waiting{fd, events, 0};
+    ::poll(&waiting, 1, -1);
+}
+
+static int countOf(std::span<const iovec> parts)
+{
+    return static_cast<int>(std::min<size_t>(parts.size(), IOV_MAX));
+}
+
+Result<size_t> FdSource::readSome(std::span<const iovec> parts)
+{
+    for (;;) {
+        const ssize_t count = ::readv(fd_, parts.data(), countOf(parts));
+        if (count >= 0)
+            return static_cast<size_t>(count);
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            waitFor(fd_, POLLIN);
+        else if (errno != EINTR)
+            return systemError(errno, tr("cannot read the stream"));
+    }
+}
+
+Result<size_t> FdSink::writeSome(std::span<const iovec> parts)
+{
+    for (;;) {
+        const ssize_t count = ::writev(fd_, parts.data(), countOf(parts));
+        if (count > 0)
+            return static_cast<size_t>(count);
+        if (count == 0)
+            return systemError(ENOSPC, tr("cannot write the stream"));
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            waitFor(fd_, POLLOUT);
+        else if (errno != EINTR)
+            return systemError(errno, tr("cannot write the stream"));
+    }
+}
+
+} // namespace godwit::stream

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "stream/record.h"
+
+#include "base/bytes.h"
+
+#include <algorithm>
+#include <array>
+
+namespace godwit::stream {
+
+using namespace base;
+
+// A body arrives in steps of this size, so that a false length costs little memory.
+static constexpr size_t step = 1024 * 1024;
+
+Result<RecordHeader> readRecordHeader(Source &source)
+{
+    std::array<std::byte, recordHeaderSize> raw;
+    TRY(source.read(raw));
+    Reader in(raw);
+    RecordHeader header;
+    header.type = TRY(in.u32());
+    header.length = TRY(in.u32());
+    return header;
+}
+
+static Result<void> readPadding(Source &source, uint32_t length)
+{
+    std::array<std::byte, recordAlignment> raw;
+    const auto padding = std::span(raw).first(recordPadding(length));
+    TRY(source.read(padding));
+    return Reader(padding).zeros(padding.size());
+}
+
+Result<std::vector<std::byte>> readRecordBody(Source &source, uint32_t length)
+{
+    std::vector<std::byte> body;
+    while (body.size() < length) {
+        const size_t had = body.size();
+        body.resize(had + std::min<size_t>(step, length - had));
+        TRY(source.read(std::span(body).subspan(had)));
+    }
+    TRY(readPadding(source, length));
+    return body;
+}
+
+Result<void> skipRecordBody(Source &source, uint32_t length)
+{
+    std::array<std::byte, 4096> scratch;
+    for (uint32_t left = length; left > 0;) {
+        const uint32_t count = std::min<uint32_t>(left, scratch.size());
+        TRY(source.read(std::span(scratch).first(count)));
+        left -= count;
+    }
+    return readPadding(source, length);
+}
+
+Result<void> writeRecord(Sink &sink, uint32_t type, std::span<const std::span<const std::byte>> parts)
+{
+    uint64_t length = 0;
+    for (const auto &body : parts)
+        length += body.size();
+    Writer header;
+    header.u32(type);
+    header.u32(static_cast<uint32_t>(length));
+    static constexpr std::array<std::byte, recordAlignment> zeros{};
+    std::vector<iovec> out{part(header.data().data(), header.size())};
+    for (const auto &body : parts)
+        out.push_back(part(body.data(), body.size()));
+    out.push_back(part(zeros.data(), recordPadding(length)));
+    return sink.write(out);
+}
+
+Result<void> writeRecord(Sink &sink, uint32_t type, std::span<const std::byte> body)
+{
+    const std::array parts{body};
+    return writeRecord(sink, type, parts);
+}
+
+} // namespace godwit::stream

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "stream/savefile.h"
+
+#include "base/i18n.h"
+#include "stream/fd_io.h"
+
+#include <algorithm>
+
+namespace godwit::stream {
+
+using namespace base;
+
+namespace {
+
+constexpr std::string_view magic{"libvirt-xml\n \0 \r", 16};
+constexpr uint32_t extensionMagic = 0x54576447;   // "GdWT" in a little-endian file
+constexpr size_t spareWords = 6;
+constexpr size_t checksumAt = 28;
+
+/// Images that are not ours, so that the error can say what they are.
+struct Stranger {
+    std::string_view magic;
+    const char *name;
+};
+constexpr std::array strangers{
+    Stranger{"LibvirtQemudSave", "libvirt's QEMU driver"},
+    Stranger{"LibvirtQemudPart", "libvirt's QEMU driver, which did not finish it"},
+    Stranger{"Xen saved domain", "xl"},
+    Stranger{"LinuxGuestRecord", "xend"},
+};
+
+/// CRC-32 as in zlib; `before` goes on from the bytes in front of `data`.
+uint32_t crc32(std::span<const std::byte> data, uint32_t before = 0)
+{
+    static const auto table = [] {
+        std::array<uint32_t, 256> out{};
+        for (uint32_t i = 0; i < out.size(); i++) {
+            uint32_t value = i;
+            for (int bit = 0; bit < 8; bit++)
+                value = value & 1 ? value >> 1 ^ 0xedb88320 : value >> 1;
+            out[i] = value;
+        }
+        return out;
+    }();
+    uint32_t crc = ~before;
+    for (std::byte byte : data)
+        crc = crc >> 8 ^ table[(crc ^ static_cast<uint32_t>(byte)) & 0xff];
+    return ~crc;
+}
+
+Result<void> checkMagic(std::string_view found)
+{
+    if (found == magic)
+        return {};
+    for (const Stranger &stranger : strangers)
+        if (found == stranger.magic)
+            return makeError(ErrorCode::BadFormat, tr("this image was written by %s"), stranger.name);
+    return makeError(ErrorCode::BadFormat, tr("this is no libvirt Xen image: its magic is wrong"));
+}
+
+/// The order in which the version makes sense; native when in neither.
+Result<ByteOrder> findOrder(std::span<const std::byte> versionWord)
+{
+    for (ByteOrder order : {ByteOrder::native, ByteOrder::native == ByteOrder::little ? ByteOrder::big
+                                                                                      : ByteOrder::little}) {
+        Reader in(versionWord, order);
+        const uint32_t version = TRY(in.u32());
+        if (version == 1 || version == 2)
+            return order;
+    }
+    Reader in(versionWord, ByteOrder::native);
+    return makeError(ErrorCode::BadFormat, tr("image version %u is not known (1 and 2 are)"), TRY(in.u32()));
+}
+
+/// The header's own share of the checksum: its bytes, the checksum's word as zero.
+uint32_t headerChecksum(std::span<const std::byte> header)
+{
+    constexpr std::array<std::byte, sizeof(uint32_t)> none{};
+    uint32_t crc = crc32(header.first(checksumAt));
+    crc = crc32(none, crc);
+    return crc32(header.subspan(checksumAt + none.size()), crc);
+}
+
+Result<SavefileExtension> decodeExtension(Reader &in)
+{
+    const uint32_t layout = TRY(in.u32());
+    const uint32_t state = TRY(in.u32());
+    if (layout > static_cast<uint32_t>(SavefileLayout::Aligned))
+        return makeError(ErrorCode::BadFormat, tr("image layout %u is not known"), layout);
+    if (state > static_cast<uint32_t>(SavedState::Paused))
+        return makeError(ErrorCode::BadFormat, tr("saved state %u is not known"), state);
+    return SavefileExtension{static_cast<SavefileLayout>(layout), static_cast<SavedState>(state)};
+}
+
+} // namespace
+
+Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, const SavefileExtension &extension,
+                                              size_t alignment)
+{
+    if (xml.find('\0') != xml.npos)
+        return makeError(ErrorCode::InvalidArgument, tr("the domain XML has a NUL inside"));
+    if (xml.size() >= maxXmlLength - alignment)
+        return makeError(ErrorCode::InvalidArgument, tr("the domain XML is too long: %zu bytes"), xml.size());
+    const size_t unpadded = savefileHeaderSize + xml.size() + 1;
+    const size_t total = (unpadded + alignment - 1) / alignment * alignment;
+    Writer body;
+    body.text(xml);
+    body.zeros(total - savefileHeaderSize - xml.size());
+
+    const auto header = [&](uint32_t checksum) {
+        Writer out(ByteOrder::native);
+        out.text(magic);
+        out.u32(static_cast<uint32_t>(SavefileVersion::Libxl2));
+        out.u32(static_cast<uint32_t>(body.size()));
+        out.u32(extensionMagic);
+        out.u32(checksum);
+        out.u32(static_cast<uint32_t>(extension.layout));
+        out.u32(static_cast<uint32_t>(extension.state));
+        out.zeros(spareWords * sizeof(uint32_t));
+        return out;
+    };
+    Writer out = header(crc32(body.data(), headerChecksum(header(0).data())));
+    out.bytes(body.data());
+    return out.take();
+}
+
+Result<SavefileHeader> decodeSavefileHeader(std::span<const std::byte> header)
+{
+    if (header.size() < savefileHeaderSize)
+        return makeError(ErrorCode::BadFormat, tr("the image ends inside its header, at byte %zu"), header.size());
+    header = header.first(savefileHeaderSize);
+    TRY(checkMagic(asText(header.first(magic.size()))));
+    SavefileHeader out;
+    out.order = TRY(findOrder(header.subspan(magic.size(), sizeof(uint32_t))));
+    Reader in(header.subspan(magic.size()), out.order);
+    out.version = static_cast<SavefileVersion>(TRY(in.u32()));
+    out.xmlLength = TRY(in.u32());
+    if (out.xmlLength == 0)
+        return makeError(ErrorCode::BadFormat, tr("the image has no domain XML"));
+    if (out.xmlLength > maxXmlLength)
+        return makeError(ErrorCode::BadFormat, tr("the image claims %u bytes of domain XML (%u are allowed)"),
+                         out.xmlLength, maxXmlLength);
+    if (TRY(in.u32()) != extensionMagic)
+        return out;
+    out.checksum = TRY(in.u32());
+    out.headerChecksum = headerChecksum(header);
+    out.extension = TRY(decodeExtension(in));
+    return out;
+}
+
+Result<std::string> decodeSavefileXml(const SavefileHeader &header, std::span<const std::byte> xml)
+{
+    if (xml.size() != header.xmlLength)
+        return makeError(ErrorCode::BadFormat, tr("the image ends inside its domain XML, after %zu of %u bytes"),
+                         xml.size(), header.xmlLength);
+    const std::string_view text = asText(xml);
+    const size_t end = text.find('\0');
+    if (end == text.npos)
+        return makeError(ErrorCode::BadFormat, tr("the image's domain XML has no NUL at its end"));
+    if (text.find_first_not_of('\0', end) != text.npos)
+        return makeError(ErrorCode::BadFormat, tr("the image's domain XML goes on after its NUL"));
+    if (header.extension && crc32(xml, header.headerChecksum) != header.checksum)
+        return makeError(ErrorCode::BadFormat, tr("the image's header or domain XML is damaged: the checksum is wrong"));
+    return std::string(text.substr(0, end));
+}
+
+Result<Savefile> readSavefile(int fd)
+{
+    FdSource source(fd);
+    std::array<std::byte, savefileHeaderSize> raw;
+    Savefile out;
+    const size_t got = TRY(source.readUpTo(raw));
+    out.header = TRY(decodeSavefileHeader(std::span(raw).first(got)));
+    // Grown as the bytes come: the length is somebody else's claim.
+    std::vector<std::byte> xml;
+    constexpr size_t step = 256 * 1024;
+    while (xml.size() < out.header.xmlLength) {
+        const size_t had = xml.size();
+        const size_t want = std::min<size_t>(step, out.header.xmlLength - had);
+        xml.resize(had + want);
+        const size_t count = TRY(source.readUpTo(std::span(xml).subspan(had)));
+        xml.resize(had + count);
+        if (count < want)
+            break;
+    }
+    out.xml = TRY(decodeSavefileXml(out.header, xml));
+    out.streamOffset = source.offset();
+    return out;
+}
+
+} // namespace godwit::stream

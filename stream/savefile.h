@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+// The header of a libvirt Xen image (docs/stream.md, "Saved image"): 64 bytes, the domain
+// XML with its NUL, then a stream. Pure functions, and one reader for an fd.
+
+#include "base/bytes.h"
+
+#include <array>
+#include <optional>
+#include <string>
+
+namespace godwit::stream {
+
+inline constexpr size_t savefileHeaderSize = 64;
+inline constexpr uint32_t maxXmlLength = 16 * 1024 * 1024;
+
+enum class SavefileVersion : uint32_t {
+    Legacy = 1,   ///< a stream from before Xen 4.6 follows
+    Libxl2 = 2,   ///< a libxl stream, version 2, follows
+};
+
+/// How page data lies in the stream.
+enum class SavefileLayout : uint32_t {
+    Plain = 0,    ///< in the order it was written
+    Aligned = 1,  ///< every page at a computable place
+};
+
+enum class SavedState : uint32_t { Unknown = 0, Running = 1, Paused = 2 };
+
+/// What our own images say in the words that stock readers ignore.
+struct SavefileExtension {
+    SavefileLayout layout = SavefileLayout::Plain;
+    SavedState state = SavedState::Unknown;
+    bool operator==(const SavefileExtension &) const = default;
+};
+
+/// The 64 bytes, without the XML.
+struct SavefileHeader {
+    SavefileVersion version = SavefileVersion::Libxl2;
+    base::ByteOrder order = base::ByteOrder::native;
+    uint32_t xmlLength = 0;      ///< with its NUL, and with NULs that pad it
+    std::optional<SavefileExtension> extension;
+    uint32_t checksum = 0;         ///< with an extension: CRC-32 of header and XML
+    uint32_t headerChecksum = 0;   ///< with an extension: the header's share of it
+    bool operator==(const SavefileHeader &) const = default;
+};
+
+/// An image's head: everything before the stream.
+struct Savefile {
+    SavefileHeader header;
+    std::string xml;
+    uint64_t streamOffset = 0;   ///< from where the header began
+};
+
+/// Header, XML and NUL, padded with NULs so that what follows is aligned to `alignment`
+/// bytes (a power of two; 1: not at all). Fails when the XML is too long or has a NUL.
+base::Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, const SavefileExtension &extension,
+                                                    size_t alignment = 1);
+
+base::Result<SavefileHeader> decodeSavefileHeader(std::span<const std::byte> header);
+
+/// The text of the XML bytes that `header` announced: checks length, NUL and checksum.
+base::Result<std::string> decodeSavefileXml(const SavefileHeader &header, std::span<const std::byte> xml);
+
+/// Read the head of an image; `fd` then stands at the stream's first byte.
+base::Result<Savefile> readSavefile(int fd);
+
+} // namespace godwit::stream

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "tests/driver/fake_test.h"
+
+#include <future>
+#include <map>
+
+namespace godwit::tests {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class Migration : public FakeHostsTest
+{
+protected:
+    Migration() : a(root("a")), b(root("b")) {}
+
+    DomainHandle start(unsigned flags = 0)
+    {
+        auto domain = a.define(domainXml("web1"));
+        EXPECT_EQ(virDomainCreateWithFlags(domain.get(), flags), 0) << lastError();
+        machine("web1", "a")->setMemory("what the guest remembers");
+        return domain;
+    }
+    /// Migrate by libvirt's client, over TCP; to host b unless another is named.
+    DomainHandle migrate(const DomainHandle &domain, unsigned flags = VIR_MIGRATE_LIVE,
+                         const std::map<std::string, std::string> &more = {}, Client *to = nullptr)
+    {
+        std::map<std::string, std::string> all = {{VIR_MIGRATE_PARAM_URI, "tcp://127.0.0.1"}};
+        for (const auto &[name, value] : more)
+            all[name] = value;
+        virTypedParameterPtr params = nullptr;
+        int count = 0;
+        int room = 0;
+        for (const auto &[name, value] : all)
+            EXPECT_EQ(virTypedParamsAddString(&params, &count, &room, name.c_str(), value.c_str()), 0);
+        DomainHandle moved(virDomainMigrate3(domain.get(), to ? *to : b, params, static_cast<unsigned>(count), flags));
+        virTypedParamsFree(params, count);
+        return moved;
+    }
+    /// The guest runs on the source as if nothing had been asked of it; b knows nothing of it.
+    void expectOnlyOnSource(const DomainHandle &domain, const std::string &what)
+    {
+        EXPECT_EQ(stateOf(domain).substr(0, 7), "running") << what;
+        EXPECT_TRUE(machine("web1", "a")->running()) << what;
+        EXPECT_EQ(machine("web1", "a")->memory(), "what the guest remembers") << what;
+        EXPECT_EQ(b.names(), "") << what;
+        EXPECT_EQ(world().aliveCount(), 1u) << what;
+        EXPECT_THAT(leftovers("b"), IsEmpty()) << what;
+        virDomainJobInfo job;
+        EXPECT_EQ(virDomainGetJobInfo(domain.get(), &job), 0) << what;
+        EXPECT_EQ(job.type, VIR_DOMAIN_JOB_NONE) << what;
+        ASSERT_EQ(virDomainSetMetadata(domain.get(), VIR_DOMAIN_METADATA_TITLE, "free", nullptr, nullptr, 0), 0)
+            << what << ": no job is left behind: " << lastError();
+    }
+
+    Client a;
+    Client b;
+};
+
+TEST_F(Migration, MovesARunningGuest)
+{
+    auto domain = start();
+    auto moved = migrate(domain);
+    ASSERT_TRUE(moved) << lastError();
+    EXPECT_EQ(stateOf(domain), "shutoff.4");
+    EXPECT_TRUE(a.sees("web1:suspended.1"));
+    EXPECT_TRUE(a.sees("web1:stopped.3"));
+    EXPECT_TRUE(b.sees("web1:started.1"));
+    EXPECT_TRUE(b.sees("web1:resumed.1"));
+    EXPECT_EQ(stateOf(moved), "running.2");
+    EXPECT_TRUE(machine("web1", "b")->running());
+    EXPECT_EQ(machine("web1", "b")->memory(), "what the guest remembers");
+    EXPECT_EQ(virDomainIsPersistent(moved.get()), 0);
+    EXPECT_EQ(world().aliveCount(), 1u);
+    EXPECT_THAT(leftovers("a"), IsEmpty());
+}
+
+TEST_F(Migration, ThereAndBackAgain)
+{
+    auto domain = start();
+    auto moved = migrate(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_UNDEFINE_SOURCE);
+    ASSERT_TRUE(moved) << lastError();
+    EXPECT_EQ(a.names(), "");
+    EXPECT_TRUE(b.sees("web1:defined"));
+    EXPECT_EQ(virDomainIsPersistent(moved.get()), 1);
+    EXPECT_TRUE(exists(root("b") + "/etc/godwit/web1.xml"));
+    auto back = migrate(moved, VIR_MIGRATE_LIVE, {}, &a);
+    ASSERT_TRUE(back) << lastError();
+    EXPECT_EQ(stateOf(back), "running.2");
+    EXPECT_EQ(machine("web1", "a")->memory(), "what the guest remembers");
+    EXPECT_EQ(stateOf(moved), "shutoff.4");
+}
+
+TEST_F(Migration, GivesAnotherNameAndDefinition)
+{
+    auto domain = start();
+    auto moved = migrate(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST,
+                         {{VIR_MIGRATE_PARAM_DEST_NAME, "web2"},
+                          {VIR_MIGRATE_PARAM_DEST_XML, domainXml("web1", "", "<title>live</title>")},
+                          {VIR_MIGRATE_PARAM_PERSIST_XML, domainXml("web1", "", "<title>later</title>")}});
+    ASSERT_TRUE(moved) << lastError();
+    EXPECT_STREQ(virDomainGetName(moved.get()), "web2");
+    EXPECT_EQ(b.names(), "web2");
+    EXPECT_THAT(xmlOf(moved), HasSubstr("live"));
+    EXPECT_THAT(xmlOf(moved, VIR_DOMAIN_XML_INACTIVE), HasSubstr("later"));
+}
+
+TEST_F(Migration, LeavesAGuestPausedWhereAsked)
+{
+    auto domain = start();
+    auto moved = migrate(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_PAUSED);
+    ASSERT_TRUE(moved) << lastError();
+    EXPECT_EQ(stateOf(moved).substr(0, 6), "paused");
+    EXPECT_FALSE(machine("web1", "b")->running());
+}
+
+TEST_F(Migration, MovesAPausedGuestPaused)
+{
+    auto domain = start(VIR_DOMAIN_START_PAUSED);
+    auto moved = migrate(domain, 0);
+    ASSERT_TRUE(moved) << lastError();
+    EXPECT_EQ(stateOf(moved).substr(0, 6), "paused");
+    EXPECT_EQ(machine("web1", "b")->memory(), "what the guest remembers");
+}
+
+TEST_F(Migration, LeavesTheGuestRunningWhicheverStepFails)
+{
+    auto domain = start();
+    for (const char *step : {"receive", "describe", "save", "finish", "unpause"}) {
+        for (unsigned flags : {VIR_MIGRATE_LIVE, VIR_MIGRATE_PERSIST_DEST}) {
+            world().failNext(step, error("no luck"));
+            EXPECT_FALSE(migrate(domain, flags)) << step;
+            EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_FAILED, "no luck")) << step;
+            expectOnlyOnSource(domain, step);
+        }
+    }
+    ASSERT_TRUE(migrate(domain)) << lastError();
+}
+
+TEST_F(Migration, LeavesAPausedGuestPausedWhicheverStepFails)
+{
+    auto domain = start(VIR_DOMAIN_START_PAUSED);
+    for (const char *step : {"receive", "save", "finish"}) {
+        world().failNext(step, error("no luck"));
+        EXPECT_FALSE(migrate(domain)) << step;
+        EXPECT_EQ(stateOf(domain).substr(0, 6), "paused") << step;
+        EXPECT_FALSE(machine("web1", "a")->running()) << step;
+        EXPECT_EQ(b.names(), "") << step;
+    }
+    ASSERT_EQ(virDomainResume(domain.get()), 0) << lastError();
+}
+
+TEST_F(Migration, EndsWhenAborted)
+{
+    auto domain = start();
+    world().holdSaves({});
+    auto result = std::async(std::launch::async, [&] { return migrate(domain) ? std::string() : lastError(); });
+    ASSERT_TRUE(world().waitForHeldSave());
+    ASSERT_EQ(virDomainAbortJob(domain.get()), 0) << lastError();
+    EXPECT_THAT(result.get(), HasSubstr("abort"));
+    world().releaseSaves();
+    expectOnlyOnSource(domain, "abort");
+}
+
+TEST_F(Migration, IsSteeredWhileItRuns)
+{
+    auto domain = start();
+    world().holdSaves({});
+    auto result = std::async(std::launch::async, [&] { return migrate(domain) != nullptr; });
+    ASSERT_TRUE(world().waitForHeldSave());
+    EXPECT_EQ(virDomainMigrateSetMaxSpeed(domain.get(), 9, 0), 0) << lastError();
+    EXPECT_EQ(machine("web1", "a")->limits().bandwidth, 9u << 20);
+    EXPECT_EQ(virDomainSuspend(domain.get()), 0) << "a user may suspend it meanwhile: " << lastError();
+    world().releaseSaves();
+    EXPECT_TRUE(result.get());
+}
+
+TEST_F(Migration, OfAGuestThatDiesMeanwhileLeavesNothing)
+{
+    auto domain = start();
+    world().holdSaves({});
+    auto result = std::async(std::launch::async, [&] { return migrate(domain) ? std::string() : lastError(); });
+    ASSERT_TRUE(world().waitForHeldSave());
+    machine("web1", "a")->crash();
+    world().failNext("save", error("the guest is gone"));
+    world().releaseSaves();
+    EXPECT_NE(result.get(), "");
+    EXPECT_TRUE(a.sees("web1:stopped.2"));
+    EXPECT_EQ(stateOf(domain), "shutoff.3");
+    EXPECT_EQ(b.names(), "");
+    EXPECT_THAT(leftovers("b"), IsEmpty());
+    ASSERT_EQ(virDomainCreate(domain.get()), 0) << lastError();
+}
+
+TEST_F(Migration, RefusesBadUris)
+{
+    auto domain = start();
+    const std::pair<const char *, const char *> uris[] = {
+        {"nonsense", "nonsense"},
+        {"exec://host", "exec"},
+        {"tcp://no-such-host.invalid", "no-such-host.invalid"},
+    };
+    for (const auto &[uri, message] : uris) {
+        EXPECT_FALSE(migrate(domain, VIR_MIGRATE_LIVE, {{VIR_MIGRATE_PARAM_URI, uri}})) << uri;
+        EXPECT_THAT(lastError(), HasSubstr(message)) << uri;
+        expectOnlyOnSource(domain, uri);
+    }
+}
+
+TEST_F(Migration, RefusesADestinationThatHasTheGuestAlready)
+{
+    auto domain = start();
+    auto twin = b.create(domainXml("web1"));
+    ASSERT_TRUE(twin);
+    EXPECT_FALSE(migrate(domain));
+    EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_INVALID, "already active"));
+    EXPECT_EQ(stateOf(domain), "running.1");
+    EXPECT_EQ(stateOf(twin), "running.1");
+    EXPECT_FALSE(migrate(domain, VIR_MIGRATE_LIVE, {{VIR_MIGRATE_PARAM_DEST_NAME, "web2"}}));
+    EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_FAILED, "already defined"));
+    EXPECT_EQ(world().aliveCount(), 2u);
+}
+
+TEST_F(Migration, RefusesFlagsThatItDoesNotKnowByName)
+{
+    auto domain = start();
+    EXPECT_FALSE(migrate(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_POSTCOPY));
+    EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "post-copy"));
+    expectOnlyOnSource(domain, "flags");
+}
+
+TEST_F(Migration, NeedsARunningGuest)
+{
+    auto domain = a.define(domainXml("web1"));
+    EXPECT_FALSE(migrate(domain));
+    EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_INVALID, "not running"));
+    EXPECT_EQ(b.names(), "");
+}
+
+} // namespace godwit::tests

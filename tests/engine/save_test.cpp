@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "engine/save.h"
+
+#include "engine/restore.h"
+#include "tests/engine/test_guest.h"
+
+#include <atomic>
+#include <cstring>
+#include <fcntl.h>
+#include <functional>
+#include <sys/mman.h>
+#include <gtest/gtest.h>
+
+using namespace godwit::base;
+using namespace godwit::engine;
+using namespace godwit::tests;
+using godwit::stream::FdSink;
+using godwit::stream::FdSource;
+
+namespace {
+
+constexpr uint64_t ramPages = 4096;
+const std::string deviceState = "QEVM and what follows";
+
+/// Stands for driver and QEMU: stops the guest and writes its device state.
+struct TestHost : SaveHost {
+    Limits limits() override { return limit; }
+    Result<void> suspendGuest() override
+    {
+        suspends++;
+        if (onSuspend)
+            onSuspend();
+        if (fail)
+            return makeError(ErrorCode::OperationFailed, "the guest does not stop");
+        EXPECT_EQ(::write(pipe.get(), deviceState.data(), deviceState.size()),
+                  static_cast<ssize_t>(deviceState.size()));
+        pipe.reset();
+        return {};
+    }
+    Limits limit;
+    UniqueFd pipe;
+    int suspends = 0;
+    bool fail = false;
+    std::function<void()> onSuspend;
+};
+
+/// A guest's memory, an image, and what stands between them.
+struct Transfer {
+    Transfer()
+    {
+        int ends[2];
+        EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+        pipe.reset(ends[0]);
+        host.pipe.reset(ends[1]);
+    }
+    static MemoryMap map(const UniqueFd &ram)
+    {
+        return MemoryMap::map(ram.get(), {{Pfn{0}, 0, 1000}, {Pfn{1 << 20}, 1000, ramPages - 1000}}).value();
+    }
+    Result<void> save(const SaveOptions &options = {})
+    {
+        const auto memory = map(ram);
+        FdSink sink(image.get());
+        return godwit::engine::save(memory, sink, pipe.get(), options, host, meter);
+    }
+    void expectRestoresTheSame()
+    {
+        ::lseek(image.get(), 0, SEEK_SET);
+        const auto other = makeRam(ramPages);
+        {
+            const auto memory = map(other);
+            FdSource source(image.get());
+            Meter restoreMeter;
+            const auto state = restore(memory, source, restoreMeter);
+            ASSERT_TRUE(state) << state.error().message;
+            ASSERT_EQ(state->size(), deviceState.size());
+            EXPECT_EQ(std::memcmp(state->data(), deviceState.data(), state->size()), 0);
+        }
+        EXPECT_TRUE(differingPages(ram.get(), other.get()).empty());
+    }
+
+    UniqueFd ram = makeRam(ramPages);
+    UniqueFd image{::memfd_create("image", MFD_CLOEXEC)};
+    UniqueFd pipe;
+    TestHost host;
+    Meter meter;
+};
+
+struct Save : testing::Test, Transfer {
+};
+
+} // namespace
+
+TEST_F(Save, OfAStoppedGuestSendsEveryPageOnceAndNoZeros)
+{
+    fillRam(ram.get(), 500, 1000);   // across both regions
+    const auto saved = save();
+    ASSERT_TRUE(saved) << saved.error().message;
+    const auto statistics = meter.snapshot();
+    EXPECT_EQ(statistics.normalPages, 1000u);
+    EXPECT_EQ(statistics.constantPages, ramPages - 1000);
+    EXPECT_EQ(statistics.memoryTotal, ramPages * pageSize);
+    EXPECT_EQ(statistics.memoryProcessed, ramPages * pageSize);
+    EXPECT_EQ(statistics.memoryRemaining, 0u);
+    EXPECT_EQ(statistics.deviceStateBytes, deviceState.size());
+    EXPECT_EQ(statistics.iteration, 1u);
+    EXPECT_EQ(allocatedPages(ram.get()), 1000u) << "holes must stay holes";
+    EXPECT_EQ(host.suspends, 1);
+    expectRestoresTheSame();
+}
+
+TEST_F(Save, OfAnEmptyGuestIsSmall)
+{
+    ASSERT_TRUE(save());
+    EXPECT_LT(::lseek(image.get(), 0, SEEK_END), 1000);
+    expectRestoresTheSame();
+}
+
+TEST_F(Save, FailsWhenTheGuestDoesNotStop)
+{
+    host.fail = true;
+    const auto saved = save();
+    ASSERT_FALSE(saved);
+    EXPECT_EQ(saved.error().message, "the guest does not stop");
+}
+
+TEST_F(Save, OfALiveGuestLosesNothing)
+{
+    for (const char *mode : {"write", "rewrite"}) {
+        for (bool agent : {true, false}) {
+            Transfer one;
+            fillRam(one.ram.get(), 0, 3000);
+            TestGuest guest(one.ram.get(), {.mode = mode, .firstPage = 900, .pages = 300, .agent = agent});
+            one.host.onSuspend = [&] { guest.stop(); };
+            one.host.limit.downtime = std::chrono::milliseconds(0);
+            const auto saved = one.save({.live = true, .guestPid = guest.pid(), .maxRounds = 8});
+            ASSERT_TRUE(saved) << saved.error().message;
+            const auto statistics = one.meter.snapshot();
+            EXPECT_EQ(statistics.tracker, agent ? "write-protect" : "content-hash");
+            EXPECT_GE(statistics.iteration, 2u);
+            EXPECT_LE(statistics.iteration, 9u);
+            one.expectRestoresTheSame();
+        }
+    }
+}
+
+TEST_F(Save, EndsAfterTheLimitOfRoundsWhenTheGuestNeverStandsStill)
+{
+    fillRam(ram.get(), 0, 1000);
+    TestGuest guest(ram.get(), {.mode = "write", .pages = 300});
+    host.onSuspend = [&] { guest.stop(); };
+    host.limit = {.bandwidth = 20 * MiB, .downtime = std::chrono::milliseconds(0)};   // rounds of some length
+    ASSERT_TRUE(save({.live = true, .guestPid = guest.pid(), .maxRounds = 4}));
+    EXPECT_EQ(meter.snapshot().iteration, 5u);
+    EXPECT_GT(meter.snapshot().dirtyPagesPerSecond, 100u);
+    expectRestoresTheSame();
+}
+
+TEST_F(Save, StopsTheGuestWhenTheRestIsSmallEnough)
+{
+    fillRam(ram.get(), 0, 3000);
+    TestGuest guest(ram.get(), {.mode = "write", .pages = 20});
+    host.onSuspend = [&] { guest.stop(); };
+    ASSERT_TRUE(save({.live = true, .guestPid = guest.pid()}));
+    EXPECT_EQ(meter.snapshot().iteration, 2u);
+    EXPECT_LT(meter.snapshot().normalPages, 3100u);
+    expectRestoresTheSame();
+}
+
+TEST_F(Save, SendsPagesThatBecameZeroOrWereGivenBackMeanwhile)
+{
+    fillRam(ram.get(), 0, 200);
+    TestGuest guest(ram.get(), {.mode = "idle"});
+    host.onSuspend = [&] {
+        ASSERT_EQ(::fallocate(ram.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 10 * pageSize, 5 * pageSize), 0);
+    };
+    ASSERT_TRUE(save({.live = true, .guestPid = guest.pid()}));
+    EXPECT_EQ(meter.snapshot().normalPages, 205u);
+    expectRestoresTheSame();
+    EXPECT_EQ(allocatedPages(ram.get()), 195u);
+}
+
+TEST_F(Save, KeepsToTheBandwidthLimitWhileTheGuestRuns)
+{
+    fillRam(ram.get(), 0, 4000);
+    TestGuest guest(ram.get(), {.mode = "idle"});
+    host.limit.bandwidth = 64 * MiB;
+    ASSERT_TRUE(save({.live = true, .guestPid = guest.pid()}));
+    EXPECT_GT(meter.snapshot().elapsed, std::chrono::milliseconds(140));   // 16 MB at 64 MiB/s, less the bucket
+    expectRestoresTheSame();
+}
+
+TEST_F(Save, FailsOnAFullDisk)
+{
+    fillRam(ram.get(), 0, 3000);
+    image.reset(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+    const auto saved = save();
+    ASSERT_FALSE(saved);
+    EXPECT_EQ(saved.error().errnum, ENOSPC);
+}
+
+TEST_F(Save, RefusesAStreamWithPagesThatTheGuestDoesNotHave)
+{
+    fillRam(ram.get(), 0, 2000);
+    ASSERT_TRUE(save());
+    ::lseek(image.get(), 0, SEEK_SET);
+    const auto smaller = makeRam(1000);
+    const auto memory = MemoryMap::map(smaller.get(), {{Pfn{0}, 0, 1000}}).value();
+    FdSource source(image.get());
+    const auto state = restore(memory, source, meter);
+    ASSERT_FALSE(state);
+    EXPECT_NE(state.error().message.find("page 0x100000 is no memory of this guest"), std::string::npos)
+        << state.error().message;
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "tests/engine/test_guest.h"
+
+#include "base/strprintf.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+namespace godwit::tests {
+
+using namespace base;
+
+UniqueFd makeRam(uint64_t pages)
+{
+    UniqueFd fd(::memfd_create("test-ram", MFD_CLOEXEC));
+    EXPECT_TRUE(fd);
+    EXPECT_EQ(::ftruncate(fd.get(), static_cast<off_t>(pages * pageSize)), 0);
+    return fd;
+}
+
+void fillRam(int ramFd, uint64_t first, uint64_t pages, uint64_t seed)
+{
+    std::vector<uint64_t> page(pageSize / sizeof(uint64_t));
+    for (uint64_t number = first; number < first + pages; number++) {
+        for (size_t i = 0; i < page.size(); i++)
+            page[i] = (number * 512 + i + seed) * 0x9e3779b97f4a7c15;
+        const auto count = ::pwrite(ramFd, page.data(), pageSize, static_cast<off_t>(number * pageSize));
+        ASSERT_EQ(count, static_cast<ssize_t>(pageSize));
+    }
+}
+
+static std::vector<std::byte> readAll(int fd)
+{
+    struct stat status{};
+    ::fstat(fd, &status);
+    std::vector<std::byte> data(static_cast<size_t>(status.st_size));
+    for (size_t done = 0; done < data.size();) {
+        const ssize_t count = ::pread(fd, data.data() + done, data.size() - done, static_cast<off_t>(done));
+        if (count <= 0)
+            break;
+        done += static_cast<size_t>(count);
+    }
+    return data;
+}
+
+std::vector<uint64_t> differingPages(int one, int other)
+{
+    const auto left = readAll(one), right = readAll(other);
+    EXPECT_EQ(left.size(), right.size());
+    std::vector<uint64_t> out;
+    for (size_t at = 0; at < std::min(left.size(), right.size()); at += pageSize)
+        if (std::memcmp(&left[at], &right[at], pageSize) != 0)
+            out.push_back(at / pageSize);
+    return out;
+}
+
+uint64_t allocatedPages(int ramFd)
+{
+    struct stat status{};
+    ::fstat(ramFd, &status);
+    return static_cast<uint64_t>(status.st_blocks) * 512 / pageSize;
+}
+
+TestGuest::TestGuest(int ramFd, const Options &options)
+{
+    int in[2], out[2];
+    EXPECT_EQ(::pipe2(in, O_CLOEXEC), 0);
+    EXPECT_EQ(::pipe2(out, O_CLOEXEC), 0);
+    UniqueFd childInput(in[0]), childOutput(out[1]);
+    input_.reset(in[1]);
+    output_.reset(out[0]);
+    struct stat ram{};
+    ::fstat(ramFd, &ram);
+    const std::string identity = strprintf("%llu:%llu", static_cast<unsigned long long>(ram.st_dev),
+                                           static_cast<unsigned long long>(ram.st_ino));
+    const std::string first = std::to_string(options.firstPage), pages = std::to_string(options.pages);
+    const std::string fd = std::to_string(ramFd);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+        ::dup2(childInput.get(), 0);
+        ::dup2(childOutput.get(), 1);
+        ::fcntl(ramFd, F_SETFD, 0);
+        if (options.agent) {
+            ::setenv("LD_PRELOAD", GODWIT_TEST_AGENT, 1);
+            ::setenv("GODWIT_RAM", identity.c_str(), 1);
+        }
+        ::execl(GODWIT_TEST_GUEST, "test-guest", fd.c_str(), options.mode.c_str(), first.c_str(), pages.c_str(),
+                options.file.empty() ? nullptr : options.file.c_str(), nullptr);
+        ::_exit(127);
+    }
+    char ready = 0;
+    EXPECT_EQ(::read(output_.get(), &ready, 1), 1);
+    EXPECT_EQ(ready, 'r');
+}
+
+TestGuest::~TestGuest()
+{
+    if (pid_ <= 0)
+        return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+}
+
+void TestGuest::command(char letter)
+{
+    char answer = 0;
+    ASSERT_EQ(::write(input_.get(), &letter, 1), 1);
+    ASSERT_EQ(::read(output_.get(), &answer, 1), 1);
+    ASSERT_EQ(answer, letter);
+}
+
+} // namespace godwit::tests

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "base/unique_fd.h"
+#include "base/units.h"
+
+#include <span>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace godwit::tests {
+
+/// A memfd of `pages` pages, all holes.
+base::UniqueFd makeRam(uint64_t pages);
+/// Write words that differ from page to page into [first, first + pages).
+void fillRam(int ramFd, uint64_t first, uint64_t pages, uint64_t seed = 1);
+/// The pages whose content differs.
+std::vector<uint64_t> differingPages(int one, int other);
+/// How many pages exist in the file.
+uint64_t allocatedPages(int ramFd);
+
+/// A child process that maps the RAM and writes to it (guest.cpp); ended by the destructor.
+class TestGuest
+{
+public:
+    struct Options {
+        std::string mode = "write";
+        uint64_t firstPage = 0;
+        uint64_t pages = 0;
+        std::string file;
+        bool agent = true;
+    };
+    TestGuest(int ramFd, const Options &options);
+    TestGuest(const TestGuest &) = delete;
+    TestGuest &operator=(const TestGuest &) = delete;
+    ~TestGuest();
+
+    pid_t pid() const { return pid_; }
+    bool running() const { return pid_ > 0; }
+    void stop() { command('s'); }
+    void resume() { command('c'); }
+
+private:
+    void command(char letter);
+
+    pid_t pid_ = -1;
+    base::UniqueFd input_, output_;
+};
+
+} // namespace godwit::tests

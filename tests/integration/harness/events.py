@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Domain events as "virsh event" tells them."""
+import re
+import signal
+
+from .wait import wait_until
+
+PROBE = "events-probe"
+PROBE_XML = f"""<domain type='qemu'><name>{PROBE}</name><memory unit='MiB'>32</memory>
+<os><type arch='x86_64' machine='pc'>hvm</type></os></domain>"""
+
+
+class Events:
+    """Listens from start() on; usable as a context manager."""
+
+    def __init__(self, daemon):
+        self.virsh = daemon.virsh
+        self.path = daemon.work.images / f"{daemon.name}.events"
+        self.probe = daemon.work.images / f"{PROBE}.xml"
+        self.process = None
+
+    def __enter__(self):
+        self.probe.write_text(PROBE_XML)
+        with self.path.open("w") as out:
+            self.process = self.virsh.popen("event", "--all", "--loop", stdout=out, stderr=out)
+        wait_until(self.listens, "virsh event listens", interval=0.1)
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(timeout=10)
+
+    def listens(self):
+        """Cause events until the first of them arrives."""
+        self.virsh("define", self.probe)
+        self.virsh("undefine", PROBE)
+        return PROBE in self.path.read_text()
+
+    def of(self, name, kind="lifecycle"):
+        """The texts of the events of one kind and domain, in order."""
+        line = rf"(?m)^event '{kind}' for domain '{re.escape(name)}'(?:: )?(.*)$"
+        return re.findall(line, self.path.read_text())
+
+    def wait(self, name, text, kind="lifecycle", timeout=20):
+        wait_until(lambda: text in self.of(name, kind), f"event '{text}' of {name}", timeout)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Processes of one test run: found by the run's own directory, ended by their ids."""
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Process(NamedTuple):
+    """One process, told from a later one with the same number by its start time."""
+    pid: int
+    start: str
+    name: str
+
+    @staticmethod
+    def of(pid):
+        """The process with this number now, or None (a zombie counts as gone)."""
+        try:
+            name, fields = re.match(r"\d+ \((.*)\) (.*)", Path(f"/proc/{pid}/stat").read_text()).groups()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        fields = fields.split()
+        return None if fields[0] in "ZX" else Process(pid, fields[19], name)
+
+    def alive(self):
+        return Process.of(self.pid) == self
+
+    def kill(self, number=signal.SIGKILL):
+        """Send a signal, to this very process only."""
+        if self.alive():
+            os.kill(self.pid, number)
+
+    def wait_gone(self, timeout=10):
+        deadline = time.monotonic() + timeout
+        while self.alive():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"process {self.pid} ({self.name}) still runs after {timeout} s")
+            time.sleep(0.01)
+
+
+def below(directory):
+    """The processes that run a program from `directory` or name a path in it as an argument:
+    the directory's name is unique, so they are ours."""
+    mark = str(directory).encode()
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            ours = mark in (entry / "cmdline").read_bytes() or os.readlink(entry / "exe").encode().startswith(mark)
+        except OSError:
+            continue
+        if ours and (process := Process.of(int(entry.name))):
+            found.add(process)
+    return found
+
+
+def listening_ports():
+    """The TCP ports on which somebody listens, IPv4 and IPv6."""
+    ports = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                ports.add(int(fields[1].rsplit(":", 1)[1], 16))
+    return ports

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Stock virsh on one connection."""
+import os
+import subprocess
+
+from . import build
+
+
+class VirshError(AssertionError):
+    """A virsh command failed that had to succeed, or the other way round."""
+
+
+class Virsh:
+    """Runs virsh commands as one user, on one URI."""
+
+    def __init__(self, uri, user=None, environment=None):
+        self.uri = uri
+        self.user = user
+        self.environment = {**os.environ, "LC_ALL": "C", "LIBVIRT_AUTOSTART": "0", **(environment or {})}
+        self.environment.pop("GODWIT_BUILD_DIR", None)  # the settings file says where things are
+        for name in ("LIBVIRT_DEFAULT_URI", "VIRSH_DEFAULT_CONNECT_URI"):
+            self.environment.pop(name, None)
+
+    def command(self, *words):
+        line = [build.program("virsh"), "--quiet", "--connect", self.uri, *map(str, words)]
+        return self.user.command(line) if self.user else line
+
+    def popen(self, *words, **options):
+        """Start a command and do not wait for it; its output is for communicate()."""
+        return subprocess.Popen(self.command(*words), env=self.environment, text=True,
+                                **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+                                   "stderr": subprocess.PIPE, **options})
+
+    def finish(self, process, timeout=60):
+        """(exit code, stdout, stderr) of what popen() started."""
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            out, err = process.communicate()
+            raise VirshError(f"{' '.join(process.args)}\nstill ran after {timeout} s\n{out}{err}") from error
+        return process.returncode, out, err
+
+    def __call__(self, *words, timeout=60):
+        """The output of a command that must succeed."""
+        process = self.popen(*words)
+        code, out, err = self.finish(process, timeout)
+        if code != 0:
+            raise VirshError(f"{' '.join(process.args)}\nexited with {code}\n{out}{err}")
+        return out.strip()
+
+    def fails(self, *words, timeout=60):
+        """The error message of a command that must fail."""
+        process = self.popen(*words)
+        code, out, err = self.finish(process, timeout)
+        if code == 0:
+            raise VirshError(f"{' '.join(process.args)}\nwas to fail, and succeeded\n{out}{err}")
+        return err.strip()

@@ -1,0 +1,239 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Migrations that fail, in every phase: the guest goes on where it was, and nothing is left."""
+import os
+import re
+import signal
+import socket
+
+from harness import tap
+from harness.case import Case
+from harness.guest import Guest, state
+from harness.processes import Process
+from harness.wait import wait_until
+
+
+class FailureCase(Case):
+    daemons = ["source", "target"]
+
+    def refused(self, *flags, uri=None, words=()):
+        """The migration fails with one clear error that has all `words`."""
+        message = self.source.virsh.fails("migrate", "guest", uri or self.target.tcp_uri, "--live", *flags)
+        for word in words:
+            self.assertRegex(message, f"(?i){word}")
+        self.assertEqual(len(re.findall("(?m)^error: ", message)), 1, message)
+        return message
+
+    def assert_stayed(self, guest):
+        """The guest runs on the source as if nothing had been; the target knows nothing of it."""
+        self.assertEqual(state(self.source.virsh, "guest")[0], "running")
+        self.assertIsNone(state(self.target.virsh, "guest"))
+        self.assertEqual(self.target.busy_migration_ports(), [])
+        guest.console.mark()
+        guest.assert_runs_on()
+        guest.assert_never_ran_twice()
+        self.assertRegex(self.source.virsh("domjobinfo", "guest"), r"Job type:\s+None")
+
+    def assert_migrates_now(self, guest):
+        self.source.virsh("migrate", "guest", self.target.tcp_uri, "--live", timeout=90)
+        guest.assert_runs_on()
+
+    def start_slow(self, bandwidth=10):
+        """A migration that takes long, at so many MiB a second; the guest and its virsh."""
+        guest = self.running_guest(self.source, memory=192, fill=96, rate=3000)
+        self.source.virsh("migrate-setspeed", "guest", bandwidth)
+        process = self.source.virsh.popen("migrate", "guest", self.target.tcp_uri, "--live")
+        wait_until(lambda: re.search(r"Data processed:\s+[1-9]", self.source.virsh("domjobinfo", "guest")),
+                   "memory is on its way")
+        return guest, process
+
+    def helpers(self, daemon):
+        """The helper processes of one daemon."""
+        return [process for process in self.work.processes()
+                if process.name.startswith("godwit-helper") and parent(process) == daemon_pid(daemon)]
+
+    def qemus(self, daemon):
+        """The QEMU processes of one daemon."""
+        numbers = [int(path.read_text()) for path in daemon.folder("run").glob("*/qemu.pid")]
+        return [process for number in numbers if (process := Process.of(number))]
+
+
+def parent(process):
+    return int(re.search(r"PPid:\s+(\d+)", open(f"/proc/{process.pid}/status").read()).group(1))
+
+
+def daemon_pid(daemon):
+    return int((daemon.base / "libvirtd.pid").read_text())
+
+
+class Refused(FailureCase):
+    """Failures before anything moved."""
+
+    def setUp(self):
+        super().setUp()
+        self.guest = self.running_guest(self.source)
+        self.addCleanup(lambda: state(self.source.virsh, "guest") and self.assert_stayed(self.guest))
+
+    def test_a_domain_that_does_not_run(self):
+        self.source.virsh("define", self.guest.file(name="idle", uuid="1f1a4c5c-9e3f-4a5c-8e77-6e0b4b8d8f10"))
+        message = self.source.virsh.fails("migrate", "idle", self.target.tcp_uri, "--live")
+        self.assertIn("not running", message)
+
+    def test_a_destination_that_cannot_be_reached(self):
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            uri = self.target.tcp_uri.replace(str(self.target.port), str(unused.getsockname()[1]))
+            self.refused(uri=uri, words=["refused"])
+
+    def test_migration_uris_that_are_none(self):
+        for uri, word in (("nonsense", "nonsense|uri"), ("ftp://127.0.0.1", "ftp"), ("tcp://", "uri|host"),
+                          ("tcp://127.0.0.1:99999", "99999|port|uri")):
+            with self.subTest(uri=uri):
+                self.refused("--migrateuri", uri, words=[word])
+
+    def test_a_migration_uri_that_leads_nowhere(self):
+        self.refused("--migrateuri", "tcp://192.0.2.1.invalid:5000", words=["192.0.2.1.invalid"])
+
+    def test_the_name_runs_there_already(self):
+        other = Guest(self.work, rate=0)
+        other.console.path = self.work.consoles / "other.log"
+        self.target.virsh("create", other.file())
+        self.refused(words=["guest", "already"])
+        self.target.virsh("destroy", "guest")
+
+    def test_the_uuid_runs_there_already(self):
+        other = Guest(self.work, "other", rate=0)
+        other.uuid = self.guest.uuid
+        self.target.virsh("create", other.file())
+        self.refused(words=[self.guest.uuid + "|already"])
+        self.target.virsh("destroy", "other")
+
+    def test_no_free_port_there(self):
+        ports = range(self.target.first_migration_port, self.target.first_migration_port + 4)
+        holders = [socket.create_server(("127.0.0.1", port)) for port in ports]
+        try:
+            self.refused(words=["port"])
+        finally:
+            for holder in holders:
+                holder.close()
+
+    def test_a_definition_that_does_not_fit(self):
+        changed = self.work.images / "changed.xml"
+        text = self.source.virsh("dumpxml", "guest", "--migratable")
+        changed.write_text(re.sub(r"<vcpu[^>]*>1</vcpu>", "<vcpu>2</vcpu>", text))
+        self.refused("--xml", changed, words=["cpu"])
+
+    def test_to_itself(self):
+        self.refused(uri=self.source.tcp_uri, words=["already active|itself"])
+
+    def test_flags_that_are_not_offered(self):
+        for flag in ("--copy-storage-all", "--postcopy", "--rdma-pin-all"):
+            with self.subTest(flag=flag):
+                self.refused(flag, words=["support|flag"])
+
+
+class Interrupted(FailureCase):
+    """Failures while memory is on its way."""
+
+    def fails(self, process):
+        code, _, error = self.source.virsh.finish(process, timeout=60)
+        self.assertNotEqual(code, 0)
+        return error
+
+    def test_aborted_by_the_user(self):
+        guest, process = self.start_slow()
+        self.source.virsh("domjobabort", "guest")
+        self.assertRegex(self.fails(process), "(?i)abort|cancel")
+        self.assert_stayed(guest)
+        self.source.virsh("migrate-setspeed", "guest", 0)
+        self.assert_migrates_now(guest)
+
+    def test_the_helper_of_the_source_dies(self):
+        guest, process = self.start_slow()
+        for helper in self.helpers(self.source):
+            helper.kill()
+        self.assertRegex(self.fails(process), "(?i)helper|died|ended")
+        self.assert_stayed(guest)
+
+    def test_the_helper_of_the_target_dies(self):
+        guest, process = self.start_slow()
+        for helper in self.helpers(self.target):
+            helper.kill()
+        self.fails(process)
+        self.assert_stayed(guest)
+
+    def test_qemu_of_the_source_dies(self):
+        guest, process = self.start_slow()
+        for qemu in self.qemus(self.source):
+            qemu.kill()
+        self.fails(process)
+        self.assertIsNone(state(self.source.virsh, "guest"))
+        self.assertIsNone(state(self.target.virsh, "guest"))
+
+    def test_the_daemon_of_the_target_dies(self):
+        guest, process = self.start_slow()
+        self.target.stop(signal.SIGKILL)
+        self.fails(process)
+        self.target.start()
+        self.assert_stayed(guest)
+
+    def test_the_daemon_of_the_source_dies(self):
+        guest, process = self.start_slow()
+        self.source.stop(signal.SIGKILL)
+        self.fails(process)
+        self.source.start()
+        wait_until(lambda: state(self.source.virsh, "guest")[0] == "running", "the guest runs again")
+        wait_until(lambda: state(self.target.virsh, "guest") is None, "the target has given up")
+        self.assert_stayed(guest)
+
+    def test_the_client_dies(self):
+        guest, process = self.start_slow()
+        process.kill()
+        process.communicate()
+        wait_until(lambda: state(self.target.virsh, "guest") is None, "the target has given up", timeout=60)
+        wait_until(lambda: "None" in self.source.virsh("domjobinfo", "guest"), "the job is over", timeout=60)
+        self.assert_stayed(guest)
+
+    def test_the_guest_powers_off(self):
+        guest, process = self.start_slow()
+        guest.ask(self.source.virsh, "poweroff", "GUEST powers off")
+        code, _, _ = self.source.virsh.finish(process, timeout=60)
+        self.assertNotEqual(code, 0)
+        wait_until(lambda: state(self.source.virsh, "guest") is None, "the source is rid of it")
+        self.assertIsNone(state(self.target.virsh, "guest"))
+
+    def test_destroyed_by_the_user(self):
+        guest, process = self.start_slow()
+        self.source.virsh("destroy", "guest")
+        self.fails(process)
+        self.assertIsNone(state(self.source.virsh, "guest"))
+        wait_until(lambda: state(self.target.virsh, "guest") is None, "the target is rid of it")
+
+    def test_what_a_domain_may_not_do_meanwhile_is_refused(self):
+        guest, process = self.start_slow(bandwidth=1)
+        image = self.work.images / "meanwhile"
+        self.assertIn("error", self.source.virsh.fails("save", "guest", image, timeout=60))
+        self.assertFalse(os.path.exists(image))
+        self.source.virsh("domjobabort", "guest")
+        self.fails(process)
+        self.assert_stayed(guest)
+
+
+class LastMoment(FailureCase):
+    """Failures when the guest has been stopped already, or on its way into being started."""
+
+    def test_a_target_whose_qemu_dies_at_the_end(self):
+        """QEMU of the target is killed as soon as the guest stands still on the source."""
+        guest = self.running_guest(self.source, memory=192, fill=96, rate=3000)
+        self.source.virsh("migrate-setmaxdowntime", "guest", 2000)
+        process = self.source.virsh.popen("migrate", "guest", self.target.tcp_uri, "--live")
+        target = wait_until(lambda: self.qemus(self.target), "QEMU runs there", interval=0.002)[0]
+        target.kill()
+        code, _, error = self.source.virsh.finish(process, timeout=60)
+        self.assertNotEqual(code, 0)
+        self.assert_stayed(guest)
+        self.assert_migrates_now(guest)
+
+
+if __name__ == "__main__":
+    tap.main()

@@ -1,0 +1,89 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Guests survive their daemon; a new one takes them up and settles what was interrupted."""
+import signal
+
+from harness import tap
+from harness.case import Case
+from harness.guest import Guest, state
+from harness.wait import wait_until
+
+
+class Restart(Case):
+    def setUp(self):
+        super().setUp()
+        self.virsh = self.source.virsh
+
+    def qemu(self):
+        return next(process for process in self.work.processes() if process.name.startswith("qemu"))
+
+    def test_a_running_guest_is_taken_up(self):
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            guest = self.running_guest(self.source)
+            self.source.restart(number)
+            self.assertEqual(state(self.virsh, "guest")[0], "running")
+            guest.assert_runs_on()
+            guest.assert_never_ran_twice()
+            self.virsh("suspend", "guest")
+            self.virsh("resume", "guest")
+            image = self.work.images / "restarted"
+            self.virsh("save", "guest", image)
+            self.virsh("restore", image)
+            guest.assert_runs_on()
+            self.virsh("destroy", "guest")
+            image.unlink()
+
+    def test_a_paused_guest_stays_paused(self):
+        guest = self.running_guest(self.source)
+        self.virsh("suspend", "guest")
+        self.source.restart(signal.SIGKILL)
+        self.assertEqual(state(self.virsh, "guest"), ("paused", "user"))
+        guest.assert_stands_still()
+        self.virsh("resume", "guest")
+        guest.assert_runs_on()
+
+    def test_a_guest_that_died_meanwhile_is_reported(self):
+        guest = Guest(self.work)
+        self.virsh("define", guest.file())
+        self.virsh("start", "guest")
+        qemu = self.qemu()
+        self.source.stop()
+        qemu.kill()
+        qemu.wait_gone()
+        self.source.start()
+        self.assertEqual(state(self.virsh, "guest"), ("shut off", "crashed"))
+
+    def test_a_guest_that_powered_off_meanwhile_is_off(self):
+        guest = Guest(self.work)
+        self.virsh("define", guest.file())
+        self.virsh("start", "guest")
+        guest.wait_ready()
+        guest.ask(self.virsh, "echo here", "here")
+        self.source.stop(signal.SIGKILL)
+        self.source.start()
+        guest.ask(self.virsh, "poweroff", "GUEST powers off")
+        wait_until(lambda: state(self.virsh, "guest") == ("shut off", "shutdown"), "the guest is off")
+
+    def test_a_daemon_killed_in_a_save_leaves_a_running_guest(self):
+        guest = self.running_guest(self.source, memory=256, fill=160)
+        image = self.work.images / "interrupted"
+        saving = self.virsh.popen("save", "guest", image)
+        wait_until(lambda: list(self.work.images.glob("interrupted.partial*")), "the save has begun", interval=0.001)
+        self.source.stop(signal.SIGKILL)
+        saving.communicate()
+        for part in self.work.images.glob("interrupted*"):
+            part.unlink()
+        guest.console.mark()
+        self.source.start()
+        wait_until(lambda: state(self.virsh, "guest")[0] == "running", "the guest runs")
+        guest.assert_runs_on()
+        wait_until(lambda: not [p for p in self.work.processes() if p.name == "godwit-helper"], "no helper is left")
+
+
+class SessionRestart(Restart):
+    """The same with an ordinary user's daemon."""
+    session = True
+
+
+if __name__ == "__main__":
+    tap.main()

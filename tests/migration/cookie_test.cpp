@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "migration/cookie.h"
+
+#include <gtest/gtest.h>
+
+using namespace godwit;
+using migration::Cookie;
+using migration::CookieExtension;
+using migration::formatCookie;
+
+static base::Result<Cookie> parse(const std::string &text)
+{
+    return migration::parseCookie(text.c_str(), static_cast<int>(text.size() + 1));
+}
+
+static Cookie sample()
+{
+    Cookie cookie;
+    cookie.name = "web<1>";
+    for (size_t i = 0; i < cookie.uuid.size(); i++)
+        cookie.uuid[i] = static_cast<unsigned char>(i * 16 + 1);
+    cookie.hostname = "alpha";
+    return cookie;
+}
+
+static const std::string stock = "<libxl-migration>\n"
+                                 "  <name>web1</name>\n"
+                                 "  <uuid>01112131-4151-6171-8191-a1b1c1d1e1f1</uuid>\n"
+                                 "  <hostname>alpha</hostname>\n"
+                                 "  <migration-stream-version>2</migration-stream-version>\n"
+                                 "</libxl-migration>\n";
+
+TEST(Cookie, IsStockLibxlsElementToTheLetterWithoutOurChild)
+{
+    Cookie cookie = sample();
+    cookie.name = "web1";
+    EXPECT_EQ(formatCookie(cookie), stock);
+}
+
+TEST(Cookie, RoundTripsWithOurChild)
+{
+    Cookie cookie = sample();
+    cookie.extension = CookieExtension{.streamVersionMin = 2,
+                                       .streamVersionMax = 3,
+                                       .secret = std::string(64, 'a'),
+                                       .persistentXml = "<domain>&amp;</domain>"};
+    auto back = parse(formatCookie(cookie));
+    ASSERT_TRUE(back) << back.error().message;
+    EXPECT_EQ(back->name, cookie.name);
+    EXPECT_EQ(back->uuid, cookie.uuid);
+    EXPECT_EQ(back->hostname, cookie.hostname);
+    ASSERT_TRUE(back->extension);
+    EXPECT_EQ(back->extension->streamVersionMax, 3u);
+    EXPECT_EQ(back->extension->secret, cookie.extension->secret);
+    EXPECT_EQ(back->extension->persistentXml, cookie.extension->persistentXml);
+}
+
+TEST(Cookie, PassesOverChildrenItDoesNotKnow)
+{
+    std::string text = stock;
+    text.insert(text.find("  <name>"), "  <newer attribute='1'><deep/></newer>\n");
+    auto cookie = parse(text);
+    ASSERT_TRUE(cookie) << cookie.error().message;
+    EXPECT_EQ(cookie->name, "web1");
+    EXPECT_FALSE(cookie->extension);
+}
+
+TEST(Cookie, RefusesEveryTruncation)
+{
+    const std::string whole = formatCookie(sample());
+    // The element's end tag without the final newline is still the whole element.
+    for (size_t length = 0; length + 1 < whole.size(); length++)
+        EXPECT_FALSE(parse(whole.substr(0, length))) << length;
+}
+
+TEST(Cookie, RefusesALengthThatIsNotItsOwn)
+{
+    EXPECT_FALSE(migration::parseCookie(stock.c_str(), 0));
+    EXPECT_FALSE(migration::parseCookie(stock.c_str(), -1));
+    EXPECT_FALSE(migration::parseCookie(stock.c_str(), static_cast<int>(stock.size())));
+    EXPECT_FALSE(migration::parseCookie((stock + '\0' + "x").c_str(), static_cast<int>(stock.size() + 3)));
+    const std::string huge(migration::maxCookieSize + 1, ' ');
+    EXPECT_FALSE(migration::parseCookie(huge.c_str(), static_cast<int>(huge.size() + 1)));
+}
+
+TEST(Cookie, RefusesWhatMakesNoSense)
+{
+    const auto with = [](const char *before, const char *after) {
+        std::string text = stock;
+        text.replace(text.find(before), strlen(before), after);
+        return parse(text);
+    };
+    EXPECT_FALSE(with("version>2<", "version>0<"));
+    EXPECT_FALSE(with("version>2<", "version>-1<"));
+    EXPECT_FALSE(with("version>2<", "version>two<"));
+    EXPECT_FALSE(with("<name>web1</name>", ""));
+    EXPECT_FALSE(with("01112131-4151", "zz112131-4151"));
+    EXPECT_FALSE(with("  <name>", "  <godwit/><name>"));
+    EXPECT_FALSE(with("  <name>", "  <godwit><stream min='3' max='2'/></godwit><name>"));
+    EXPECT_FALSE(with("  <name>", "  <godwit><stream min='2' max='2'/><secret>abc</secret></godwit><name>"));
+    EXPECT_FALSE(parse("<other/>\n"));
+    EXPECT_FALSE(parse("garbage"));
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// docs/stream.md and the tables of the code say the same.
+#include "base/strprintf.h"
+#include "stream/libxc_format.h"
+#include "stream/libxl_format.h"
+
+#include <fstream>
+#include <gtest/gtest.h>
+#include <sstream>
+
+using namespace godwit::base;
+namespace libxc = godwit::stream::libxc;
+namespace libxl = godwit::stream::libxl;
+
+namespace {
+
+std::string document()
+{
+    std::ifstream file(GODWIT_DOCS "/stream.md");
+    std::stringstream out;
+    out << file.rdbuf();
+    return out.str();
+}
+
+std::string lengthOf(uint32_t least, uint32_t most, uint32_t granule)
+{
+    if (least == most)
+        return std::to_string(least);
+    const std::string text = strprintf("%u … %u", least, most);
+    return granule > 1 ? text + strprintf(", in steps of %u", granule) : text;
+}
+
+size_t rowsOf(const std::string &text, const std::string &begin)
+{
+    size_t rows = 0;
+    for (size_t at = text.find(begin); at != text.npos; at = text.find(begin, at + 1))
+        rows++;
+    return rows;
+}
+
+} // namespace
+
+TEST(StreamDocument, HasExactlyTheLibxcRecordsOfTheCode)
+{
+    const std::string text = document();
+    for (const auto &info : libxc::records) {
+        const char *guests = info.guests == libxc::Guests::Hvm ? "HVM" : info.guests == libxc::Guests::Pv ? "PV" : "both";
+        const std::string row = strprintf("| 0x%02x | %s | %s | %u | %s |", static_cast<unsigned>(info.type), info.name,
+            lengthOf(info.minLength, info.maxLength, info.granule).c_str(), info.sinceVersion, guests);
+        EXPECT_NE(text.find(row), std::string::npos) << "missing:\n" << row;
+    }
+    EXPECT_EQ(rowsOf(text, "\n| 0x"), libxc::records.size());
+}
+
+TEST(StreamDocument, HasExactlyTheLibxlRecordsOfTheCode)
+{
+    const std::string text = document();
+    for (const auto &info : libxl::records) {
+        const std::string row = strprintf("| %u | %s | %s |", static_cast<unsigned>(info.type), info.name,
+                                          lengthOf(info.minLength, info.maxLength, 1).c_str());
+        EXPECT_NE(text.find(row), std::string::npos) << "missing:\n" << row;
+    }
+}

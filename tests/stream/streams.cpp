@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "tests/stream/streams.h"
+
+#include "stream/libxc_writer.h"
+#include "stream/savefile.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace godwit::tests {
+
+using namespace base;
+namespace libxc = stream::libxc;
+namespace libxl = stream::libxl;
+
+Result<size_t> MemorySource::readSome(std::span<const iovec> parts)
+{
+    const size_t count = std::min(parts[0].iov_len, data_.size());
+    if (count > 0)
+        std::memcpy(parts[0].iov_base, data_.data(), count);
+    data_ = data_.subspan(count);
+    return count;
+}
+
+Result<size_t> MemorySink::writeSome(std::span<const iovec> parts)
+{
+    const auto *begin = static_cast<const std::byte *>(parts[0].iov_base);
+    data.insert(data.end(), begin, begin + parts[0].iov_len);
+    return parts[0].iov_len;
+}
+
+Result<void> RecordingHandler::begin(uint32_t streamVersion, const libxc::DomainHeader &domainHeader)
+{
+    version = streamVersion;
+    header = domainHeader;
+    return {};
+}
+
+Result<void> RecordingHandler::pages(std::span<const libxc::PageWord> words, stream::Source &source)
+{
+    for (const libxc::PageWord &word : words) {
+        if (word.pfn.value >= memory.size())
+            return makeError(ErrorCode::BadFormat, "no such page");
+        TRY(source.read(memory[word.pfn.value]));
+        pagesRead++;
+    }
+    return {};
+}
+
+Result<void> RecordingHandler::pageWithoutData(libxc::PageWord word)
+{
+    without.push_back(word);
+    return {};
+}
+
+Result<void> RecordingHandler::record(libxc::RecordType type, std::span<const std::byte>)
+{
+    records.push_back(type);
+    return {};
+}
+
+Bytes bytesOf(std::string_view text)
+{
+    const auto raw = std::as_bytes(std::span(text));
+    return {raw.begin(), raw.end()};
+}
+
+Bytes record(uint32_t type, std::span<const std::byte> body)
+{
+    Writer out;
+    out.u32(type);
+    out.u32(static_cast<uint32_t>(body.size()));
+    out.bytes(body);
+    out.zeros(stream::recordPadding(body.size()));
+    return out.take();
+}
+
+Bytes record(libxc::RecordType type, std::span<const std::byte> body)
+{
+    return record(static_cast<uint32_t>(type), body);
+}
+
+Bytes record(libxl::RecordType type, std::span<const std::byte> body)
+{
+    return record(static_cast<uint32_t>(type), body);
+}
+
+Bytes concat(std::initializer_list<Bytes> parts)
+{
+    Bytes out;
+    for (const Bytes &part : parts)
+        out.insert(out.end(), part.begin(), part.end());
+    return out;
+}
+
+Bytes pageData(const std::vector<libxc::PageWord> &words)
+{
+    Writer out;
+    out.u32(static_cast<uint32_t>(words.size()));
+    out.u32(0);
+    for (const auto &word : words)
+        out.u64(libxc::encodePageWord(word));
+    for (const auto &word : words)
+        if (libxc::hasData(word.type))
+            out.bytes(Bytes(pageSize, static_cast<std::byte>(word.pfn.value)));
+    return out.take();
+}
+
+Bytes libxcHeaders(uint32_t version, libxc::DomainType type)
+{
+    Bytes image = libxc::encodeImageHeader();
+    image[15] = static_cast<std::byte>(version);
+    return concat({image, libxc::encodeDomainHeader({type, 4, 17})});
+}
+
+Bytes libxcStream(const Bytes &records)
+{
+    return concat({libxcHeaders(), record(libxc::RecordType::StaticDataEnd), records, record(libxc::RecordType::End)});
+}
+
+Bytes goodLibxcStream()
+{
+    const libxc::HvmParam param{1, 5};
+    return libxcStream(concat({
+        record(libxc::RecordType::PageData, pageData({{Pfn{2}}, {Pfn{3}}, {Pfn{9}, libxc::PageType::Absent}, {Pfn{5}}})),
+        record(libxc::RecordType::X86TscInfo, libxc::encodeTscInfo({})),
+        record(libxc::RecordType::HvmContext, libxc::encodeEmptyHvmContext()),
+        record(libxc::RecordType::HvmParams, libxc::encodeHvmParams(std::span(&param, 1))),
+    }));
+}
+
+Bytes goodLibxlStream()
+{
+    return concat({
+        libxl::encodeHeader({}),
+        record(libxl::RecordType::LibxcContext),
+        goodLibxcStream(),
+        record(libxl::RecordType::EmulatorXenstoreData, concat({libxl::encodeEmulatorHeader({}), bytesOf("k\0v")})),
+        record(libxl::RecordType::EmulatorContext, concat({libxl::encodeEmulatorHeader({}), bytesOf("QEVM state")})),
+        record(libxl::RecordType::End),
+    });
+}
+
+Bytes goodSavefile()
+{
+    return stream::encodeSavefile("<domain type='qemu'/>",
+                                  {stream::SavefileLayout::Plain, stream::SavedState::Running}).value();
+}
+
+template <typename T>
+static bool explains(const Result<T> &result)
+{
+    return result || !result.error().message.empty();
+}
+
+bool checkLibxcReader(std::span<const std::byte> data)
+{
+    MemorySource source(data);
+    RecordingHandler handler;
+    return explains(libxc::readStream(source, handler)) && source.offset() <= data.size();
+}
+
+bool checkLibxlReader(std::span<const std::byte> data)
+{
+    MemorySource source(data);
+    RecordingHandler handler;
+    return explains(libxl::readStream(source, handler)) && source.offset() <= data.size();
+}
+
+bool checkSavefileReader(std::span<const std::byte> data)
+{
+    const auto header = stream::decodeSavefileHeader(data);
+    if (!header)
+        return explains(header);
+    const auto rest = data.subspan(stream::savefileHeaderSize);
+    return explains(stream::decodeSavefileXml(*header, rest.first(std::min<size_t>(rest.size(), header->xmlLength))));
+}
+
+} // namespace godwit::tests

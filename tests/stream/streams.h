@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+// Small streams in memory, and what checks a reader against any bytes.
+
+#include "base/bytes.h"
+#include "stream/libxl_stream.h"
+
+#include <map>
+#include <string>
+
+namespace godwit::tests {
+
+using Bytes = std::vector<std::byte>;
+
+class MemorySource : public stream::Source
+{
+public:
+    explicit MemorySource(std::span<const std::byte> data) : data_(data) {}
+
+protected:
+    base::Result<size_t> readSome(std::span<const iovec> parts) override;
+
+private:
+    std::span<const std::byte> data_;
+};
+
+class MemorySink : public stream::Sink
+{
+public:
+    Bytes data;
+
+protected:
+    base::Result<size_t> writeSome(std::span<const iovec> parts) override;
+};
+
+/// Keeps what a libxc reader delivers; has memory for `pages` pages.
+class RecordingHandler : public stream::libxc::Handler
+{
+public:
+    explicit RecordingHandler(uint64_t pages = 16) : memory(pages) {}
+
+    base::Result<void> begin(uint32_t version, const stream::libxc::DomainHeader &header) override;
+    base::Result<void> pages(std::span<const stream::libxc::PageWord> words, stream::Source &source) override;
+    base::Result<void> pageWithoutData(stream::libxc::PageWord word) override;
+    base::Result<void> record(stream::libxc::RecordType type, std::span<const std::byte> body) override;
+
+    std::vector<std::array<std::byte, base::pageSize>> memory;
+    uint32_t version = 0;
+    stream::libxc::DomainHeader header;
+    std::vector<stream::libxc::PageWord> without;
+    std::vector<stream::libxc::RecordType> records;
+    size_t pagesRead = 0;
+};
+
+Bytes bytesOf(std::string_view text);
+/// One record with padding, its length as given or as it is.
+Bytes record(uint32_t type, std::span<const std::byte> body = {});
+Bytes record(stream::libxc::RecordType type, std::span<const std::byte> body = {});
+Bytes record(stream::libxl::RecordType type, std::span<const std::byte> body = {});
+Bytes concat(std::initializer_list<Bytes> parts);
+/// PAGE_DATA's body for these words; page n is filled with the byte n.
+Bytes pageData(const std::vector<stream::libxc::PageWord> &words);
+
+/// Image and domain header.
+Bytes libxcHeaders(uint32_t version = 3, stream::libxc::DomainType type = stream::libxc::DomainType::X86Hvm);
+/// A libxc stream around these records (STATIC_DATA_END before, END after).
+Bytes libxcStream(const Bytes &records);
+Bytes goodLibxcStream();
+Bytes goodLibxlStream();
+Bytes goodSavefile();
+
+/// Run every reader over any bytes: no crash, and an error has a message. False otherwise.
+bool checkLibxcReader(std::span<const std::byte> data);
+bool checkLibxlReader(std::span<const std::byte> data);
+bool checkSavefileReader(std::span<const std::byte> data);
+
+} // namespace godwit::tests
