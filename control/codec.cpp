@@ -15,7 +15,8 @@ using namespace base;
 namespace {
 
 template <typename T>
-inline constexpr bool isProse = std::is_same_v<T, Log> || std::is_same_v<T, Failed> || std::is_same_v<T, StateLoaded>;
+inline constexpr bool isProse = std::is_same_v<T, Log> || std::is_same_v<T, Failed> ||
+                                std::is_same_v<T, StateLoaded> || std::is_same_v<T, Abort>;
 
 /// Writes field after field; the first failure is kept, what follows is not written.
 class Encoder

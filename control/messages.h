@@ -160,16 +160,20 @@ struct StateLoaded {
     bool operator==(const StateLoaded &) const = default;
 };
 
-/// Stop at once: the helper answers Failed (Aborted) and exits. Closing the connection
-/// does the same.
+/// Stop at once: the helper answers Failed and exits. Without a message somebody asked for
+/// it (Aborted); with one it is the failure (OperationFailed), of which a source that sends
+/// to this helper is told. Closing the connection does the same as an Abort without one.
 struct Abort {
+    std::string message;
+
     static constexpr uint32_t type = 5;
     static constexpr const char *name = "Abort";
     static constexpr size_t fdCount = 0;
 
     template <typename Self, typename Visit>
-    static void fields(Self &, Visit &&)
+    static void fields(Self &self, Visit &&visit)
     {
+        visit("message", self.message);
     }
     bool operator==(const Abort &) const = default;
 };

@@ -105,8 +105,11 @@ void Session::run(const engine::Meter &meter)
 
 void Session::handle(const control::Message &message)
 {
-    if (std::holds_alternative<control::Abort>(message))
-        die(ErrorCode::Aborted, tr("aborted"));
+    if (const auto *abort = std::get_if<control::Abort>(&message)) {
+        if (abort->message.empty())
+            die(ErrorCode::Aborted, tr("aborted"));
+        die(ErrorCode::OperationFailed, abort->message.c_str());
+    }
     if (const auto *limits = std::get_if<control::SetLimits>(&message))
         return setLimits(limits->bandwidth, limits->downtimeMs);
     const std::lock_guard lock(mutex_);

@@ -111,6 +111,8 @@ public:
     const std::shared_ptr<EventLoop> &loop() const { return loop_; }
     Qmp &qmp() { return *qmp_; }
     const Process &process() const { return process_; }
+    /// Whether the emulator has ended, and how. On the event thread.
+    std::optional<base::Error> end();
     /// What the emulator wrote before it ended.
     std::string lastWords() const { return log_.text(); }
 

@@ -193,12 +193,24 @@ void MachineGuest::onProcessEnd()
         cause = deathCause_.value_or(DeathCause::Crashed);
     }
     hangWatch_.reset();
-    if (current) {
-        current->guestGone(makeError(ErrorCode::OperationFailed, tr("the emulator of '%s' has ended: %s"),
-                                     facts_.name.c_str(), lastWords().c_str()));
-    }
+    if (current)
+        current->guestGone(*end());
     if (told)
         told->guestDied(cause);
+}
+
+std::optional<Error> MachineGuest::end()
+{
+    {
+        std::lock_guard lock(mutex_);
+        if (!dead_)
+            return std::nullopt;
+    }
+    std::string how = lastWords();
+    if (how.empty())
+        how = tr("it wrote no reason");
+    return makeError(ErrorCode::OperationFailed, tr("the emulator of '%s' has ended: %s"), facts_.name.c_str(),
+                     how.c_str());
 }
 
 void MachineGuest::watchProcess()

@@ -25,7 +25,13 @@ Transfer::~Transfer() = default;
 
 void Transfer::start(std::weak_ptr<MachineGuest> guest)
 {
-    loop_->post([self = shared_from_this(), guest] { self->guest_ = guest; });
+    loop_->post([self = shared_from_this(), weak = guest] {
+        self->guest_ = weak;
+        // A guest that ended before it knew of this transfer told nobody.
+        const auto moved = weak.lock();
+        if (const auto end = moved ? moved->end() : std::nullopt)
+            self->guestGone(*end);
+    });
     HelperListener listener;
     listener.message = [weak = weak_from_this()](const control::Message &message) {
         if (auto self = weak.lock())
@@ -260,9 +266,11 @@ void Transfer::guestGone(const Error &why)
 {
     if (state_ == State::Ended)
         return;
-    // A source that waits for the outcome hears the cause.
+    // A source that sends, or waits for the outcome, hears the cause.
     if (state_ == State::Loading)
         helper_->send(control::StateLoaded{false, why.message});
+    else if (direction_ == Direction::Receive)
+        helper_->send(control::Abort{why.message});
     finish(why);
 }
 
@@ -274,7 +282,7 @@ void Transfer::abort()
         if (self->state_ == State::Ended || self->aborted_)
             return;
         self->aborted_ = true;
-        self->helper_->send(control::Abort{});
+        self->helper_->send(control::Abort{{}});
         self->patience_ = Watch::after(*self->loop_, std::chrono::seconds(3), [weak = self->weak_from_this()] {
             if (auto transfer = weak.lock())
                 transfer->finish(makeError(ErrorCode::Aborted, "%s", tr("the operation was aborted")));

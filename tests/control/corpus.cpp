@@ -16,6 +16,7 @@ std::vector<Message> sampleMessages()
         Suspended{},
         StateLoaded{true, "it was fine"},
         Abort{},
+        Abort{"the emulator has ended"},
         SetLimits{1000, 20},
         Hello{7},
         SuspendRequest{},

@@ -389,6 +389,18 @@ TEST_F(Helper, TellsTheSourceThatTheDestinationWasAborted)
     EXPECT_EQ(failureOf(migration.source.run()), "destination: aborted");
 }
 
+TEST_F(Helper, TellsTheSourceWhyTheDestinationCannotGoOn)
+{
+    fill();
+    SlowMigration migration(ram, copy);
+    ASSERT_TRUE(migration.untilInTheMiddle());
+    migration.destination.send(Abort{"the emulator has ended"});
+    const auto end = migration.destination.run();
+    EXPECT_EQ(failureOf(end), "the emulator has ended");
+    EXPECT_EQ(std::get<Failed>(end).code, ErrorCode::OperationFailed);
+    EXPECT_EQ(failureOf(migration.source.run()), "destination: the emulator has ended");
+}
+
 TEST_F(Helper, FailsWhenTheSourceVanishes)
 {
     fill();

@@ -54,8 +54,9 @@ class FailureCase(Case):
 
     def qemus(self, daemon):
         """The QEMU processes of one daemon."""
-        numbers = [int(path.read_text()) for path in daemon.folder("run").glob("*/qemu.pid")]
-        return [process for number in numbers if (process := Process.of(number))]
+        texts = [path.read_text().strip() for path in daemon.folder("run").glob("*/qemu.pid")]
+        # A file that is just being written has no number yet.
+        return [process for text in texts if text and (process := Process.of(int(text)))]
 
 
 def parent(process):
@@ -160,6 +161,14 @@ class Interrupted(FailureCase):
         for helper in self.helpers(self.target):
             helper.kill()
         self.fails(process)
+        self.assert_stayed(guest)
+
+    def test_qemu_of_the_target_dies(self):
+        guest, process = self.start_slow(bandwidth=1)
+        for qemu in self.qemus(self.target):
+            qemu.kill()
+        # At once, not when all of the memory has been sent: that would take over a minute.
+        self.assertRegex(self.fails(process), "(?i)emulator of 'guest' has ended")
         self.assert_stayed(guest)
 
     def test_qemu_of_the_source_dies(self):
