@@ -4,6 +4,7 @@
 #include "base/i18n.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <poll.h>
@@ -58,6 +59,17 @@ Result<size_t> Source::readUpTo(std::span<std::byte> into)
         offset_ += count;
     }
     return done;
+}
+
+Result<void> Source::skip(uint64_t count)
+{
+    std::array<std::byte, 16384> scratch;
+    while (count > 0) {
+        const size_t some = std::min<uint64_t>(count, scratch.size());
+        TRY(read(std::span(scratch).first(some)));
+        count -= some;
+    }
+    return {};
 }
 
 Result<void> Sink::write(std::span<iovec> parts)

@@ -26,6 +26,9 @@ public:
     /// As many as there are, up to `into`'s size: less only at the end.
     base::Result<size_t> readUpTo(std::span<std::byte> into);
 
+    /// Go past so many bytes. By default they are read.
+    virtual base::Result<void> skip(uint64_t count);
+
     uint64_t offset() const { return offset_; }
 
     /// The fd to move bytes from inside the kernel, advance() counting them; -1: none.

@@ -46,12 +46,7 @@ Result<std::vector<std::byte>> readRecordBody(Source &source, uint32_t length)
 
 Result<void> skipRecordBody(Source &source, uint32_t length)
 {
-    std::array<std::byte, 4096> scratch;
-    for (uint32_t left = length; left > 0;) {
-        const uint32_t count = std::min<uint32_t>(left, scratch.size());
-        TRY(source.read(std::span(scratch).first(count)));
-        left -= count;
-    }
+    TRY(source.skip(length));
     return readPadding(source, length);
 }
 
