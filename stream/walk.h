@@ -12,6 +12,9 @@
 #include "stream/libxc_format.h"
 #include "stream/libxl_format.h"
 
+#include <optional>
+#include <string>
+
 namespace godwit::stream {
 
 enum class Layer : uint8_t { Libxl, Libxc };
@@ -71,10 +74,10 @@ public:
     /// have some, and only they are in `pages`: pageSize bytes each.
     virtual base::Result<void> pageData(const RecordAt &record, std::span<const PageAt> pages, Source &data);
 
-    /// A record breaks the format, at `offset`, but the walk could go on behind it: padding
-    /// that is not zero, a length above Xen's limit, a PAGE_DATA whose words and length do not
-    /// agree (what is wrong with it comes before its pages(), which are then left out). The
-    /// default ends the walk with `error` and the record's name and place.
+    /// A record breaks the format, at `offset`, but the walk can go on behind it: padding that
+    /// is not zero, a length above Xen's limit, a PAGE_DATA whose words are wrong or do not
+    /// agree with its length (its pages() are left out then). The default is `error`, which
+    /// ends the walk; its place is known as for any other error.
     virtual base::Result<void> fault(const RecordAt &record, uint64_t offset, base::Error error);
 };
 
@@ -93,24 +96,39 @@ public:
     StreamKind kind() const { return kind_; }
     /// The place of what was read last, for the message of an error.
     std::string where() const;
-    /// The last record that began, if any.
+    /// The last record that began; its offset is 0 when none did.
     const RecordAt &lastRecord() const { return record_; }
 
 private:
+    struct Complaint {
+        uint64_t offset;
+        base::Error error;
+    };
+
+    base::Result<void> walkLibxl(std::span<const std::byte> start);
     base::Result<void> readLibxlHeader(std::span<const std::byte> start);
     base::Result<void> readLibxcHeaders(std::span<const std::byte> start);
-    base::Result<void> readLibxlRecords();
-    base::Result<void> readLibxcRecords();
+    /// Up to the libxc stream's END (true) or next CHECKPOINT (false).
+    base::Result<bool> readLibxcRecords();
+    base::Result<void> readColoState();
+    base::Result<RecordHeader> readHeader();
     base::Result<void> readRecord(Layer layer);
+    base::Result<void> readPadding();
+    base::Result<void> fault(uint64_t offset, base::Error error);
     base::Result<void> readPages();
-    base::Result<void> finishRecord();
+    base::Result<std::optional<Complaint>> readWords(Source &body);
+    base::Result<std::optional<Complaint>> checkWords(uint64_t dataOffset);
+    base::Result<void> deliverPages(Source &body);
+    void fillPiece(size_t first, uint64_t &at, bool onlyWithData);
 
     Source &source_;
     Visitor &visitor_;
     StreamKind kind_;
     RecordAt record_;
-    const char *part_ = nullptr;        // of the headers; nullptr: record_
-    std::vector<uint64_t> words_;       // of a PAGE_DATA: kept for its memory
+    std::optional<RecordHeader> next_;  ///< read, but not walked over yet
+    const char *part_ = nullptr;        ///< a header that is being read; nullptr: record_
+    std::vector<uint64_t> words_;       ///< of a PAGE_DATA
+    std::vector<PageAt> piece_;         ///< of words_
 };
 
 /// Walk over the stream that begins where the source stands. Errors say where they happened.

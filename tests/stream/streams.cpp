@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <sys/mman.h>
+#include <unistd.h>
 
 namespace godwit::tests {
 
@@ -63,6 +65,15 @@ Bytes bytesOf(std::string_view text)
 {
     const auto raw = std::as_bytes(std::span(text));
     return {raw.begin(), raw.end()};
+}
+
+UniqueFd fileWith(std::span<const std::byte> content)
+{
+    UniqueFd fd(::memfd_create("stream", MFD_CLOEXEC));
+    stream::FdSink sink(fd.get());
+    if (!sink.write(content) || ::lseek(fd.get(), 0, SEEK_SET) != 0)
+        fd.reset();
+    return fd;
 }
 
 Bytes record(uint32_t type, std::span<const std::byte> body)
@@ -135,7 +146,7 @@ Bytes goodLibxlStream()
         libxl::encodeHeader({}),
         record(libxl::RecordType::LibxcContext),
         goodLibxcStream(),
-        record(libxl::RecordType::EmulatorXenstoreData, concat({libxl::encodeEmulatorHeader({}), bytesOf("k\0v")})),
+        record(libxl::RecordType::EmulatorXenstoreData, concat({libxl::encodeEmulatorHeader({}), bytesOf({"key\0value\0", 10})})),
         record(libxl::RecordType::EmulatorContext, concat({libxl::encodeEmulatorHeader({}), bytesOf("QEVM state")})),
         record(libxl::RecordType::End),
     });

@@ -4,6 +4,7 @@
 // Small streams in memory, and what checks a reader against any bytes.
 
 #include "base/bytes.h"
+#include "base/unique_fd.h"
 #include "stream/libxl_stream.h"
 
 #include <map>
@@ -54,6 +55,8 @@ public:
 };
 
 Bytes bytesOf(std::string_view text);
+/// A file without a name, at its beginning.
+base::UniqueFd fileWith(std::span<const std::byte> content);
 /// One record with padding, its length as given or as it is.
 Bytes record(uint32_t type, std::span<const std::byte> body = {});
 Bytes record(stream::libxc::RecordType type, std::span<const std::byte> body = {});
