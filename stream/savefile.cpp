@@ -2,6 +2,7 @@
 #include "stream/savefile.h"
 
 #include "base/i18n.h"
+#include "base/units.h"
 #include "stream/fd_io.h"
 
 #include <algorithm>
@@ -92,15 +93,21 @@ Result<SavefileExtension> decodeExtension(Reader &in)
     return SavefileExtension{static_cast<SavefileLayout>(layout), static_cast<SavedState>(state)};
 }
 
-} // namespace
-
-Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, const SavefileExtension &extension,
-                                              size_t alignment)
+Result<void> checkXml(const std::string &xml, size_t alignment)
 {
     if (xml.find('\0') != xml.npos)
         return makeError(ErrorCode::InvalidArgument, tr("the domain XML has a NUL inside"));
     if (xml.size() >= maxXmlLength - alignment)
         return makeError(ErrorCode::InvalidArgument, tr("the domain XML is too long: %zu bytes"), xml.size());
+    return {};
+}
+
+} // namespace
+
+Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, const SavefileExtension &extension,
+                                              size_t alignment)
+{
+    TRY(checkXml(xml, alignment));
     const size_t unpadded = savefileHeaderSize + xml.size() + 1;
     const size_t total = (unpadded + alignment - 1) / alignment * alignment;
     Writer body;
@@ -122,6 +129,35 @@ Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, const Save
     Writer out = header(crc32(body.data(), headerChecksum(header(0).data())));
     out.bytes(body.data());
     return out.take();
+}
+
+Result<std::vector<std::byte>> rewriteSavefile(std::span<const std::byte> header, SavefileVersion version,
+                                               const std::string &xml)
+{
+    const SavefileHeader old = TRY(decodeSavefileHeader(header));
+    const bool aligned = old.extension && old.extension->layout == SavefileLayout::Aligned;
+    const size_t alignment = aligned ? pageSize : 1;
+    TRY(checkXml(xml, alignment));
+    // What is aligned stays so: the stream moves by whole pages.
+    const size_t length = xml.size() + 1;
+    const size_t padding = (old.xmlLength + alignment - length % alignment) % alignment;
+
+    const auto make = [&](uint32_t checksum) {
+        Writer out(old.order);
+        out.bytes(header.first(magic.size()));
+        out.u32(static_cast<uint32_t>(version));
+        out.u32(static_cast<uint32_t>(length + padding));
+        out.bytes(header.subspan(out.size(), checksumAt - out.size()));
+        if (old.extension)
+            out.u32(checksum);
+        out.bytes(header.subspan(out.size(), savefileHeaderSize - out.size()));
+        out.text(xml);
+        out.zeros(1 + padding);
+        return out.take();
+    };
+    const std::vector<std::byte> draft = make(0);
+    const auto all = std::span(draft);
+    return make(crc32(all.subspan(savefileHeaderSize), headerChecksum(all.first(savefileHeaderSize))));
 }
 
 Result<SavefileHeader> decodeSavefileHeader(std::span<const std::byte> header)

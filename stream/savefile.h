@@ -58,6 +58,10 @@ struct Savefile {
 base::Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, const SavefileExtension &extension,
                                                     size_t alignment = 1);
 
+/// The same for an image whose first savefileHeaderSize bytes are `header`: all else in them
+/// stays as it is, byte order and stock words included, and a checksum is renewed.
+base::Result<std::vector<std::byte>> rewriteSavefile(std::span<const std::byte> header, SavefileVersion version,
+                                                     const std::string &xml);
 base::Result<SavefileHeader> decodeSavefileHeader(std::span<const std::byte> header);
 
 /// The text of the XML bytes that `header` announced: checks length, NUL and checksum.

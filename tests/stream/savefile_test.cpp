@@ -154,3 +154,24 @@ TEST(Savefile, ReadsFromAPipe)
     ASSERT_TRUE(back);
     EXPECT_EQ(back->streamOffset, image.size());
 }
+
+TEST(Savefile, IsRewrittenWithAnotherXmlAndNothingElse)
+{
+    const std::string longer = "<domain type='qemu'><name>a-longer-name</name></domain>";
+    for (const size_t alignment : {size_t{1}, size_t{4096}}) {
+        const SavefileExtension extension{alignment == 1 ? SavefileLayout::Plain : SavefileLayout::Aligned, SavedState::Paused};
+        const auto old = encodeSavefile(xml, extension, alignment), expected = encodeSavefile(longer, extension, alignment);
+        const auto rewritten = rewriteSavefile(std::span(*old).first(savefileHeaderSize), SavefileVersion::Libxl2, longer);
+        ASSERT_TRUE(rewritten) << rewritten.error().message;
+        EXPECT_EQ(*rewritten, *expected);
+    }
+    for (const ByteOrder order : {ByteOrder::little, ByteOrder::big}) {
+        const auto stock = stockHeader(1, static_cast<uint32_t>(xml.size() + 1), order);
+        const auto rewritten = rewriteSavefile(stock, SavefileVersion::Libxl2, longer);
+        ASSERT_TRUE(rewritten);
+        EXPECT_EQ(*rewritten, concat({stockHeader(2, static_cast<uint32_t>(longer.size() + 1), order), bytesOf(longer), Bytes(1)}));
+    }
+    EXPECT_FALSE(rewriteSavefile(stockHeader(2, 5), SavefileVersion::Libxl2, std::string("a\0b", 3)));
+    EXPECT_FALSE(rewriteSavefile(stockHeader(2, 5), SavefileVersion::Libxl2, std::string(maxXmlLength, ' ')));
+    EXPECT_FALSE(rewriteSavefile(stockHeader(7, 5), SavefileVersion::Libxl2, longer));
+}

@@ -1,0 +1,66 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""godwit-stream as a program: help, exit codes, what belongs to no command."""
+import re
+import subprocess
+import unittest
+
+from runner import SOURCE, BAD_INPUT, INPUT_OUTPUT, TOOL, USAGE, ToolCase
+import images
+from harness import tap
+
+
+def commands():
+    text = subprocess.run([TOOL, "--help"], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"(?m)^  ([a-z-]+) +[A-Z]", text.split("Commands:")[1])
+
+
+def long_options(command):
+    text = subprocess.run([TOOL, command, "--help"], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"(?m)^ .*(--[a-z-]+)", text)
+
+
+class Program(ToolCase):
+    def test_tells_its_version_and_commands(self):
+        self.assertRegex(self.run_tool("--version").stdout.decode(), r"\Agodwit-stream \d+\.\d+\.\d+\n\Z")
+        self.assertIn("convert", commands())
+        self.assertEqual(self.run_tool("-h").stdout, self.run_tool("--help").stdout)
+
+    def test_every_command_has_help_that_reads_nothing(self):
+        for command in commands():
+            text = self.run_tool(command, "--help").stdout.decode()
+            self.assertIn(f"godwit-stream {command} [OPTION", text)
+            self.assertEqual(self.run_tool(command, "-h", "/does/not/exist").stdout.decode(), text)
+
+    def test_refuses_wrong_usage(self):
+        self.assertIn("expected a command", self.fails(USAGE))
+        self.assertIn("'fly' is no command", self.fails(USAGE, "fly"))
+        self.assertIn("--fly", self.fails(USAGE, "--fly"))
+        for command in commands():
+            self.assertIn("too few arguments", self.fails(USAGE, command))
+            self.assertIn("too many arguments", self.fails(USAGE, command, "a", "b", "c"))
+            self.assertIn("--fly", self.fails(USAGE, command, "--fly", "a"))
+
+    def test_names_what_is_no_image(self):
+        for content, message in [(b"", "is empty"), (b"\0" * 100, "is no saved image and no migration stream"),
+                                 (b"#!/bin/sh\necho hello\n", "is no saved image"), (b"\x7fELF\2\1\1\0", "is no saved image"),
+                                 (b"LibvirtQemudSave" + bytes(100), "written by libvirt's QEMU driver"),
+                                 (b"LinuxGuestRecord" + bytes(100), "written by xend"),
+                                 (b"libvirt-", "image header: the stream ends at byte 8")]:
+            self.file("image", content)
+            self.assertIn(message, self.fails(BAD_INPUT, "convert", "image", "out"))
+            self.assertIn(message, self.fails(BAD_INPUT, "convert", "-", "out", input=content))
+        self.assertIn("'gone': No such file", self.fails(INPUT_OUTPUT, "convert", "gone", "out"))
+        self.assertIn("Is a directory", self.fails(INPUT_OUTPUT, "convert", ".", "out"))
+        self.assert_files("image")
+
+    def test_tells_when_its_own_output_is_lost(self):
+        for arguments in [["--help"], ["--version"], ["convert", "--help"]]:
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([TOOL, *arguments], stdout=full, stderr=subprocess.PIPE)
+            self.assertEqual(done.returncode, INPUT_OUTPUT, arguments)
+            self.assertIn(b"No space left", done.stderr)
+
+
+if __name__ == "__main__":
+    tap.main()

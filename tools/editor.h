@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "base/result.h"
+
+#include <functional>
+#include <string>
+
+namespace godwit::tools {
+
+/// Let the user change a text in $VISUAL, $EDITOR or vi. When `check` does not like it, a user
+/// at a terminal may try again; otherwise the error says in which file the text is kept.
+base::Result<std::string> editText(const std::string &text,
+                                   const std::function<base::Result<void>(const std::string &)> &check);
+
+} // namespace godwit::tools
