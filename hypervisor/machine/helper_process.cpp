@@ -117,6 +117,7 @@ void HelperProcess::take(const control::Message &message)
     }
     const auto tell = listener_.message;
     if (std::holds_alternative<control::Done>(message) || std::holds_alternative<control::Failed>(message)) {
+        leaving_ = true;
         input_.reset();
         listener_ = {};
     }
@@ -139,6 +140,12 @@ void HelperProcess::lose()
         lost(makeError(ErrorCode::OperationFailed, "%s", lastWords().c_str()));
 }
 
+void HelperProcess::kill() const
+{
+    if (!leaving_)
+        (void)process_.signal(SIGKILL).has_value();
+}
+
 void HelperProcess::end()
 {
     std::lock_guard lock(reapMutex_);
@@ -146,7 +153,7 @@ void HelperProcess::end()
         return;
     // After Done or Failed it leaves by itself; it may still have a file to close.
     if (!process_.waitGone(std::chrono::seconds(2)))
-        kill();
+        (void)process_.signal(SIGKILL).has_value();
     int status = 0;
     pid_t got = 0;
     do

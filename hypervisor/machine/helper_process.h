@@ -7,6 +7,7 @@
 #include "hypervisor/machine/event_loop.h"
 #include "hypervisor/machine/process.h"
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -38,7 +39,8 @@ public:
     void send(const control::Message &message);
     /// End it, if it has not ended by itself, and collect it. Blocks shortly; idempotent.
     void end();
-    void kill() const { (void)!process_.signal(SIGKILL).has_value(); }
+    /// End it at once, unless it has said its last word and is leaving anyway.
+    void kill() const;
 
 private:
     HelperProcess(std::shared_ptr<EventLoop> loop, base::UniqueFd control, base::UniqueFd output, Process process);
@@ -54,6 +56,7 @@ private:
     Process process_;
     std::mutex reapMutex_;
     bool reaped_ = false;
+    std::atomic<bool> leaving_{false};   ///< Done or Failed has come
     int exitStatus_ = -1;     ///< as waitpid() gives it; -1: unknown
     HelperListener listener_;
     Watch input_;

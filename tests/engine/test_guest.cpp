@@ -93,6 +93,8 @@ TestGuest::TestGuest(int ramFd, const Options &options)
                 options.file.empty() ? nullptr : options.file.c_str(), nullptr);
         ::_exit(127);
     }
+    childInput.reset();
+    childOutput.reset();   // so that a guest that did not start shows as the pipe's end
     char ready = 0;
     EXPECT_EQ(::read(output_.get(), &ready, 1), 1);
     EXPECT_EQ(ready, 'r');

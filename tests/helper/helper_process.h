@@ -57,6 +57,7 @@ public:
 
 private:
     void handle(const control::Message &message);
+    bool leaving_ = false;   ///< Done or Failed has come
 
     base::UniqueFd control_;
     base::UniqueFd stateWrite_, stateRead_;
