@@ -2,6 +2,7 @@
 #include "stream/convert_records.h"
 
 #include "base/bytes.h"
+#include "stream/libxc_bodies.h"
 
 namespace godwit::stream {
 
@@ -38,19 +39,12 @@ std::vector<std::byte> encodeBlobHead(Blob kind, uint32_t vcpu)
 
 std::vector<std::byte> encodePvInfo(const legacy::PvInfo &pv)
 {
-    Writer out;
-    out.u8(pv.width);
-    out.u8(pv.levels);
-    out.zeros(6);
-    return out.take();
+    return libxc::encodePvInfo({pv.width, pv.levels});
 }
 
 std::vector<std::byte> encodeP2mRange(uint64_t pages)
 {
-    Writer out;
-    out.u32(0);
-    out.u32(static_cast<uint32_t>(pages - 1));
-    return out.take();
+    return libxc::encodeP2mFrames({0, static_cast<uint32_t>(pages - 1), {}});
 }
 
 } // namespace godwit::stream

@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/i18n.h"
+#include "stream/hvm_context.h"
 
 namespace godwit::stream::libxc {
 
@@ -141,21 +142,7 @@ Result<std::vector<HvmParam>> decodeHvmParams(std::span<const std::byte> body)
 
 std::vector<std::byte> encodeEmptyHvmContext()
 {
-    // Xen's arch-x86/hvm/save.h: each entry is u16 type, u16 instance, u32 length, data.
-    constexpr uint16_t headerEntry = 1, endEntry = 0;
-    Writer out;
-    out.u16(headerEntry);
-    out.u16(0);
-    out.u32(24);
-    out.u32(0x54381286);   // HVM_FILE_MAGIC
-    out.u32(1);            // HVM_FILE_VERSION
-    out.u64(0);            // changeset
-    out.u32(0);            // cpuid
-    out.u32(0);            // gtsc_khz
-    out.u16(endEntry);
-    out.u16(0);
-    out.u32(0);
-    return out.take();
+    return hvm::encodeContext({});
 }
 
 } // namespace godwit::stream::libxc

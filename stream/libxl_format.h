@@ -9,6 +9,7 @@
 
 #include <array>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace godwit::stream::libxl {
@@ -66,9 +67,32 @@ struct EmulatorHeader {
     bool operator==(const EmulatorHeader &) const = default;
 };
 
+// ---- EMULATOR_XENSTORE_DATA, behind the emulator header: key NUL value NUL ... ---------
+inline constexpr size_t maxXenstorePairs = 16 * 1024;
+
+/// Relative to the emulator's place in xenstore.
+struct XenstorePair {
+    std::string key;
+    std::string value;
+    bool operator==(const XenstorePair &) const = default;
+};
+
+// ---- CHECKPOINT_STATE: COLO's conversation ---------------------------------------------
+enum class CheckpointState : uint32_t {
+    New = 0,           ///< primary to secondary: begin a checkpoint
+    Suspended = 1,     ///< secondary to primary, and so are the others
+    Ready = 2,
+    Resumed = 3,
+};
+
 std::vector<std::byte> encodeHeader(const Header &header);
 base::Result<Header> decodeHeader(std::span<const std::byte> raw);
 std::vector<std::byte> encodeEmulatorHeader(const EmulatorHeader &header);
 base::Result<EmulatorHeader> decodeEmulatorHeader(std::span<const std::byte> raw);
+/// Fails when a key is none of xenstore's, or when a value has a NUL.
+base::Result<std::vector<std::byte>> encodeXenstorePairs(std::span<const XenstorePair> pairs);
+base::Result<std::vector<XenstorePair>> decodeXenstorePairs(std::span<const std::byte> data);
+std::vector<std::byte> encodeCheckpointState(CheckpointState state);
+base::Result<CheckpointState> decodeCheckpointState(std::span<const std::byte> body);
 
 } // namespace godwit::stream::libxl

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // docs/stream.md and the tables of the code say the same.
 #include "base/strprintf.h"
+#include "stream/hvm_context.h"
 #include "stream/libxc_format.h"
 #include "stream/libxl_format.h"
 
@@ -59,5 +60,14 @@ TEST(StreamDocument, HasExactlyTheLibxlRecordsOfTheCode)
         const std::string row = strprintf("| %u | %s | %s |", static_cast<unsigned>(info.type), info.name,
                                           lengthOf(info.minLength, info.maxLength, 1).c_str());
         EXPECT_NE(text.find(row), std::string::npos) << "missing:\n" << row;
+    }
+}
+
+TEST(StreamDocument, HasTheHvmContextEntriesOfTheCode)
+{
+    const std::string text = document();
+    for (const auto &info : godwit::stream::hvm::entryTypes) {
+        const std::string cells = strprintf("| %s | %u |", info.name, static_cast<unsigned>(info.type));
+        EXPECT_NE(text.find(cells), std::string::npos) << "missing:\n" << cells;
     }
 }

@@ -138,3 +138,41 @@ TEST(LibxlWriter, RefusesDeviceStateBeyondTheLimit)
     EXPECT_FALSE(writeTail(sink, Bytes(maxDeviceState + 1)));
     EXPECT_TRUE(sink.data.empty());
 }
+
+TEST(EmulatorXenstoreData, IsReadAsWritten)
+{
+    const std::vector<XenstorePair> pairs{{"physmap/f0000000/start_addr", "f0000000"}, {"a-b/C_9@", ""}};
+    const Bytes data = encodeXenstorePairs(pairs).value();
+    EXPECT_EQ(decodeXenstorePairs(data).value(), pairs);
+    EXPECT_TRUE(decodeXenstorePairs({}).value().empty());
+    const size_t whole = pairs[0].key.size() + pairs[0].value.size() + 2;
+    for (size_t length = 1; length < data.size(); length++)
+        EXPECT_EQ(decodeXenstorePairs(std::span(data).first(length)).has_value(), length == whole) << length;
+}
+
+TEST(EmulatorXenstoreData, HasOnlyKeysOfXenstore)
+{
+    for (const char *key : {"", "a b", "a.b", "\xc3\xa9"}) {
+        EXPECT_FALSE(encodeXenstorePairs(std::vector<XenstorePair>{{key, "v"}}));
+        EXPECT_FALSE(decodeXenstorePairs(concat({bytesOf(key), Bytes(1), bytesOf("v"), Bytes(1)})));
+    }
+    EXPECT_FALSE(encodeXenstorePairs(std::vector<XenstorePair>{{"k", std::string("a\0b", 3)}}));
+}
+
+TEST(EmulatorXenstoreData, LimitsItsPairs)
+{
+    std::vector<XenstorePair> pairs(maxXenstorePairs, {"k", "v"});
+    EXPECT_TRUE(decodeXenstorePairs(encodeXenstorePairs(pairs).value()));
+    pairs.push_back({"k", "v"});
+    EXPECT_FALSE(decodeXenstorePairs(encodeXenstorePairs(pairs).value()));
+}
+
+TEST(CheckpointStateRecord, IsOneOfFour)
+{
+    for (uint32_t state = 0; state < 4; state++)
+        EXPECT_EQ(decodeCheckpointState(encodeCheckpointState(static_cast<CheckpointState>(state))).value(),
+                  static_cast<CheckpointState>(state));
+    EXPECT_FALSE(decodeCheckpointState(encodeCheckpointState(static_cast<CheckpointState>(4))));
+    EXPECT_FALSE(decodeCheckpointState(Bytes(3)));
+    EXPECT_FALSE(decodeCheckpointState(Bytes(5)));
+}
