@@ -16,10 +16,19 @@ using namespace stream;
 
 Result<std::vector<std::byte>> convertedHead(const Input &input)
 {
-    if (input.container == Container::None)
+    if (input.savefile)
+        return rewriteSavefile(std::span(input.head).first(savefileHeaderSize), SavefileVersion::Libxl2,
+                               input.savefile->xml);
+    if (!input.xl)
         return std::vector<std::byte>();
-    return rewriteSavefile(std::span(input.head).first(savefileHeaderSize), SavefileVersion::Libxl2,
-                           input.savefile->xml);
+    // Only a flag changes; what stands behind the configuration stays, too.
+    constexpr size_t flagsAt = 36;
+    const auto head = std::span(input.head);
+    Writer out(input.xl->header.order);
+    out.bytes(head.first(flagsAt));
+    out.u32(input.xl->header.mandatoryFlags | xlFlagStreamV2);
+    out.bytes(head.subspan(out.size()));
+    return out.take();
 }
 
 Result<void> convertInput(const Input &input, int sink, const ConvertOptions &options)

@@ -46,6 +46,19 @@ Result<void> readLibvirtHead(Input &input, Source &source)
     return {};
 }
 
+Result<void> readXlHead(Input &input, Source &source)
+{
+    input.container = Container::Xl;
+    TRY_IN(tr("xl's header"), append(input.head, source, xlSavefileHeaderSize - input.head.size()));
+    XlSavefile &xl = input.xl.emplace();
+    xl.header = TRY_IN(tr("xl's header"), decodeXlSavefileHeader(input.head));
+    TRY_IN(tr("xl's configuration"), append(input.head, source, xl.header.dataLength));
+    xl.config = TRY_IN(tr("xl's configuration"),
+                       decodeXlSavefileData(xl.header, std::span(input.head).subspan(xlSavefileHeaderSize)));
+    input.format = xl.header.isLegacy() ? StreamFormat::Legacy : StreamFormat::Libxl;
+    return {};
+}
+
 bool isChunkOrBatch(uint32_t word)
 {
     const auto id = static_cast<int32_t>(word);
@@ -88,12 +101,13 @@ Result<void> readHead(Input &input)
     const std::string_view magic = asText(start);
     // Those that are not ours are told apart, and refused, by the header's decoder.
     for (const char *known : {"libvirt-", "LibvirtQ", "LinuxGue", "Xen save"}) {
-        if (magic == known) {
-            input.head = std::move(start);
-            TRY(readLibvirtHead(input, source));
-            input.streamOffset = source.offset();
-            return {};
-        }
+        if (magic != known)
+            continue;
+        const auto read = magic == "Xen save" ? readXlHead : readLibvirtHead;
+        input.head = std::move(start);
+        TRY(read(input, source));
+        input.streamOffset = source.offset();
+        return {};
     }
     input.format = TRY(formatOf(start));
     if (!input.isFile)
@@ -132,14 +146,34 @@ Result<Input> openInput(const std::string &path)
     return recognise(std::move(fd), standard ? tr("standard input") : "'" + path + "'");
 }
 
+/// From the front of `start`, which becomes shorter.
+static size_t takeStart(std::span<const std::byte> &start, const iovec &into)
+{
+    const size_t count = std::min(start.size(), into.iov_len);
+    std::memcpy(into.iov_base, start.data(), count);
+    start = start.subspan(count);
+    return count;
+}
+
 Result<size_t> DirectInput::readSome(std::span<const iovec> parts)
 {
-    if (start_.empty() || parts.empty())
-        return FdSource::readSome(parts);
-    const size_t count = std::min(start_.size(), parts[0].iov_len);
-    std::memcpy(parts[0].iov_base, start_.data(), count);
-    start_ = start_.subspan(count);
-    return count;
+    return start_.empty() ? FdSource::readSome(parts) : takeStart(start_, parts[0]);
+}
+
+Result<size_t> SkimInput::readSome(std::span<const iovec> parts)
+{
+    if (!start_.empty())
+        return takeStart(start_, parts[0]);
+    return skim_.readUpTo({static_cast<std::byte *>(parts[0].iov_base), parts[0].iov_len});
+}
+
+Result<void> SkimInput::skip(uint64_t count)
+{
+    const auto fromStart = std::min<uint64_t>(count, start_.size());
+    start_ = start_.subspan(fromStart);
+    TRY(skim_.skip(count - fromStart));
+    advance(count);
+    return {};
 }
 
 } // namespace godwit::tools

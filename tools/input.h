@@ -7,6 +7,8 @@
 #include "base/unique_fd.h"
 #include "stream/fd_io.h"
 #include "stream/savefile.h"
+#include "stream/skim_source.h"
+#include "stream/xl_savefile.h"
 
 #include <optional>
 #include <string>
@@ -14,7 +16,7 @@
 
 namespace godwit::tools {
 
-enum class Container : uint8_t { None, Libvirt };
+enum class Container : uint8_t { None, Libvirt, Xl };
 enum class StreamFormat : uint8_t { Libxl, Libxc, Legacy };
 
 struct Input {
@@ -25,6 +27,7 @@ struct Input {
     Container container = Container::None;
     std::vector<std::byte> head;            ///< the container's, with XML or configuration
     std::optional<stream::Savefile> savefile;
+    std::optional<stream::XlSavefile> xl;
     StreamFormat format = StreamFormat::Libxl;
     uint64_t streamOffset = 0;
     std::vector<std::byte> start;           ///< of the stream: read from a pipe to recognise it
@@ -52,6 +55,21 @@ protected:
     base::Result<size_t> readSome(std::span<const iovec> parts) override;
 
 private:
+    std::span<const std::byte> start_;
+};
+
+/// Reads or skips the input's stream for somebody who looks at it; offsets as above.
+class SkimInput final : public stream::Source
+{
+public:
+    explicit SkimInput(const Input &input) : skim_(input.fd.get()), start_(input.start) { advance(input.streamOffset); }
+    base::Result<void> skip(uint64_t count) override;
+
+protected:
+    base::Result<size_t> readSome(std::span<const iovec> parts) override;
+
+private:
+    stream::SkimSource skim_;
     std::span<const std::byte> start_;
 };
 

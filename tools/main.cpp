@@ -22,6 +22,7 @@ namespace {
 auto allCommands()
 {
     return std::to_array<Command>({
+        {"info", "IMAGE", tr("Show what an image or a stream is and holds"), runInfo},
         {"convert", "IMAGE [OUTPUT]", tr("Convert a legacy stream, or an image that holds one"), runConvert},
         {"edit-xml", "IMAGE", tr("Change the domain XML of an image"), runEditXml},
     });

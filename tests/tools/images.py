@@ -40,9 +40,13 @@ def libvirt_image(stream, version=2, xml=XML, order="<", extension=None, padding
     return header() + body + stream
 
 
-def xl_file(stream, config=b'{"c_info": {"name": "web1"}}\0', v2=True):
-    flags = 1 | (2 if v2 else 0)
-    return b"Xen saved domain, xl format\n \0 \r" + struct.pack("<4I", 0x01020304, flags, 0, len(config)) + config + stream
+XL_JSON = b'{"c_info": {"type": "hvm", "name": "web1", "uuid": "c7a5fdbd-cdaf-9455-926a-d65c16db1809"}}\0'
+
+
+def xl_file(stream, config=XL_JSON, v2=True, json=True, more=b""):
+    flags = (1 if json else 0) | (2 if v2 else 0)
+    data = struct.pack("<I", len(config)) + config + more
+    return b"Xen saved domain, xl format\n \0 \r" + struct.pack("<4I", 0x01020304, flags, 0, len(data)) + data + stream
 
 
 def record(kind, body=b""):
@@ -51,7 +55,7 @@ def record(kind, body=b""):
 
 def fill(pfn, salt=0):
     """A page unlike any other."""
-    return struct.pack("<II", pfn, salt) * (PAGE // 8)
+    return struct.pack("<II", pfn & 0xffffffff, salt) * (PAGE // 8)
 
 
 def page_data(words, salt=0, zero=()):

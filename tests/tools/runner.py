@@ -27,11 +27,15 @@ class ToolCase(unittest.TestCase):
         path.write_bytes(content)
         return path
 
-    def run_tool(self, *arguments, code=FINE, input=None, env=None, **options):
-        """The finished process; its exit status is `code`, and what fails says why in one line."""
-        done = subprocess.run([TOOL, *map(str, arguments)], cwd=self.path, input=input, capture_output=True,
+    def run_any(self, *arguments, input=None, env=None, **options):
+        """The finished process, however it finished."""
+        return subprocess.run([TOOL, *map(str, arguments)], cwd=self.path, input=input, capture_output=True,
                               timeout=120, env={**os.environ, **(env or {})},
                               **({} if input is not None else {"stdin": subprocess.DEVNULL}), **options)
+
+    def run_tool(self, *arguments, code=FINE, **options):
+        """The finished process; its exit status is `code`, and what fails says why in one line."""
+        done = self.run_any(*arguments, **options)
         self.assertEqual(done.returncode, code, f"{arguments}: {done.stdout[-500:]}{done.stderr[-2000:]}")
         if code > NO:
             self.assertRegex(done.stderr.decode(), r"\Agodwit-stream: [^\n]+\n\Z")

@@ -44,6 +44,8 @@ class Convert(ToolCase):
                              images.libvirt_image(converted, version=2, order=order))
         self.assertEqual(self.convert(images.libvirt_image(stream, version=1, extension=(0, 2), padding=0)),
                          images.libvirt_image(converted, version=2, extension=(0, 2)))
+        for options in [{}, {"json": False, "config": b"name = 'web1'\0"}, {"more": b"more data"}]:
+            self.assertEqual(self.convert(images.xl_file(stream, v2=False, **options)), images.xl_file(converted, **options))
         self.file("image", images.libvirt_image(stream, version=1))
         self.run_tool("convert", "image", "image")      # in its place
         self.assertEqual((self.path / "image").read_bytes(), images.libvirt_image(converted))
@@ -57,7 +59,8 @@ class Convert(ToolCase):
         self.assertEqual((self.path / "first").read_bytes().count(b"QEVM "), 1)
 
     def test_refuses_what_is_not_legacy(self):
-        for content in [images.libxl_hvm(), images.libxc_hvm(), images.libvirt_image(images.libxl_hvm())]:
+        for content in [images.libxl_hvm(), images.libxc_hvm(), images.libvirt_image(images.libxl_hvm()),
+                        images.xl_file(images.libxl_hvm())]:
             self.assertIn("nothing to convert", self.fails(BAD_INPUT, "convert", "-", "out", input=content))
         self.assertIn("--format libxc is for bare streams",
                       self.fails(USAGE, "convert", "-f", "libxc", "-", "out",

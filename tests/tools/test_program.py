@@ -46,6 +46,7 @@ class Program(ToolCase):
                                  (b"#!/bin/sh\necho hello\n", "is no saved image"), (b"\x7fELF\2\1\1\0", "is no saved image"),
                                  (b"LibvirtQemudSave" + bytes(100), "written by libvirt's QEMU driver"),
                                  (b"LinuxGuestRecord" + bytes(100), "written by xend"),
+                                 (b"Xen saved domain?" + bytes(100), "no image of xl"),
                                  (b"libvirt-", "image header: the stream ends at byte 8")]:
             self.file("image", content)
             self.assertIn(message, self.fails(BAD_INPUT, "convert", "image", "out"))

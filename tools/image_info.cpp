@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "tools/image_info.h"
+
+#include <algorithm>
+#include <cstring>
+#include <json-glib/json-glib.h>
+#include <memory>
+
+namespace godwit::tools {
+
+using namespace base;
+using namespace stream;
+
+namespace {
+
+// Pages beyond are counted as if each came once: a bit for every possible number is too much.
+constexpr uint64_t mostTrackedPages = uint64_t{1} << 28;   // 1 TiB of memory, 32 MiB of bits
+constexpr size_t pagesAtOnce = 256;
+
+class Gatherer final : public Contents
+{
+public:
+    Gatherer(ImageInfo &info, bool countZeros) : info_(info), countZeros_(countZeros) {}
+
+    Result<void> head(const StreamHead &head) override
+    {
+        info_.stream = head;
+        return {};
+    }
+
+    Result<void> pages(std::span<const libxc::PageWord> words) override
+    {
+        for (const libxc::PageWord &word : words) {
+            info_.pagesByType[static_cast<size_t>(word.type)]++;
+            info_.pagesWithData += hasData(word.type) ? 1 : 0;
+            if (hasData(word.type) || word.type == libxc::PageType::AllocOnly)
+                note(word.pfn.value);
+        }
+        info_.pagesSent += words.size();
+        return {};
+    }
+
+    Result<void> pageData(std::span<const libxc::PageWord> words, Source &data) override
+    {
+        if (!countZeros_)
+            return {};
+        buffer_.resize(pagesAtOnce * pageSize);
+        for (size_t left = words.size(); left > 0;) {
+            const size_t count = std::min(left, pagesAtOnce);
+            TRY(data.read(std::span(buffer_).first(count * pageSize)));
+            for (size_t i = 0; i < count; i++)
+                info_.zeroPages += isZero(std::span(buffer_).subspan(i * pageSize, pageSize)) ? 1 : 0;
+            left -= count;
+        }
+        return {};
+    }
+
+    Result<void> part(const Part &part, Source &) override
+    {
+        const auto found = std::ranges::find(info_.parts, part.name, &std::pair<std::string, uint64_t>::first);
+        if (found != info_.parts.end())
+            found->second++;
+        else if (info_.parts.size() < mostKinds)
+            info_.parts.emplace_back(part.name, 1);
+        if (part.is(libxc::RecordType::X86PvVcpuBasic) && info_.checkpoints == 0)
+            info_.processors++;
+        return {};
+    }
+
+    Result<void> deviceState(const libxl::EmulatorHeader &header, std::optional<uint64_t> length, Source &state) override
+    {
+        ImageInfo::DeviceModel &model = info_.deviceModel.emplace();
+        model.header = header;
+        if (length) {
+            model.length = *length;
+            return {};
+        }
+        buffer_.resize(pagesAtOnce * pageSize);
+        for (size_t count = buffer_.size(); count == buffer_.size(); model.length += count)
+            count = TRY(state.readUpTo(buffer_));
+        return {};
+    }
+
+    Result<void> checkpoint() override
+    {
+        info_.checkpoints++;
+        return {};
+    }
+
+private:
+    static constexpr size_t mostKinds = 64;   // of unknown optional records there may be more
+
+    static bool isZero(std::span<const std::byte> page)
+    {
+        return page[0] == std::byte{} && std::memcmp(page.data(), page.data() + 1, page.size() - 1) == 0;
+    }
+
+    void note(uint64_t pfn)
+    {
+        info_.endOfMemory = std::max(info_.endOfMemory, pfn + 1);
+        if (pfn >= mostTrackedPages) {
+            info_.distinctPages++;
+            return;
+        }
+        if (pfn >= seen_.size())
+            seen_.resize(std::min(mostTrackedPages, std::max(pfn + 1, seen_.size() * 2)));
+        info_.distinctPages += seen_[pfn] ? 0 : 1;
+        seen_[pfn] = true;
+    }
+
+    ImageInfo &info_;
+    bool countZeros_;
+    std::vector<bool> seen_;
+    std::vector<std::byte> buffer_;
+};
+
+/// A text there, "" anything else.
+std::string textMember(JsonObject *object, const char *name)
+{
+    JsonNode *node = json_object_get_member(object, name);
+    const char *text = node && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : nullptr;
+    return text ? text : "";
+}
+
+/// libxl's JSON, as far as it says what the domain is called; the rest is not ours to judge.
+void readXlConfig(const std::string &config, ImageInfo &info)
+{
+    const std::unique_ptr<JsonParser, decltype(&g_object_unref)> parser(json_parser_new(), g_object_unref);
+    const size_t length = std::min(config.size(), config.find('\0'));
+    if (!json_parser_load_from_data(parser.get(), config.data(), static_cast<gssize>(length), nullptr))
+        return;
+    JsonNode *root = json_parser_get_root(parser.get());
+    if (!root || !JSON_NODE_HOLDS_OBJECT(root))
+        return;
+    JsonNode *created = json_object_get_member(json_node_get_object(root), "c_info");
+    if (!created || !JSON_NODE_HOLDS_OBJECT(created))
+        return;
+    info.domainName = textMember(json_node_get_object(created), "name");
+    info.domainUuid = textMember(json_node_get_object(created), "uuid");
+}
+
+} // namespace
+
+const char *ImageInfo::nameOf(libxc::PageType type)
+{
+    static constexpr std::array<const char *, 16> names{
+        "NOTAB", "L1TAB", "L2TAB", "L3TAB", "L4TAB", "", "", "", "",
+        "L1TAB_PINNED", "L2TAB_PINNED", "L3TAB_PINNED", "L4TAB_PINNED", "BROKEN", "XALLOC", "XTAB",
+    };
+    return names[static_cast<size_t>(type)];
+}
+
+const char *emulatorName(const libxl::EmulatorHeader &header)
+{
+    switch (header.emulator) {
+    case libxl::Emulator::QemuTraditional:
+        return "qemu-traditional";
+    case libxl::Emulator::QemuUpstream:
+        return "qemu-upstream";
+    case libxl::Emulator::Unknown:
+        break;
+    }
+    return "unknown";
+}
+
+Result<ImageInfo> gatherInfo(const Input &input, const InfoOptions &options)
+{
+    ImageInfo info;
+    info.zerosCounted = options.countZeros;
+    if (input.savefile) {
+        // An image whose XML is damaged still has memory.
+        if (auto domain = summariseDomain(input.savefile->xml)) {
+            info.domainType = std::move(domain->type);
+            info.domainName = std::move(domain->name);
+            info.domainUuid = std::move(domain->uuid);
+        }
+    }
+    Gatherer gatherer(info, options.countZeros);
+    if (input.xl && input.xl->config && input.xl->header.mandatoryFlags & xlFlagJson)
+        readXlConfig(*input.xl->config, info);
+    info.end = TRY(readContents(input, gatherer, options.reading));
+    if (input.size && *input.size > info.end)
+        info.trailing = *input.size - info.end;
+    return info;
+}
+
+} // namespace godwit::tools
