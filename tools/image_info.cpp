@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "tools/image_info.h"
 
+#include "tools/pages.h"
+
 #include <algorithm>
-#include <cstring>
 #include <json-glib/json-glib.h>
 #include <memory>
 
@@ -15,7 +16,6 @@ namespace {
 
 // Pages beyond are counted as if each came once: a bit for every possible number is too much.
 constexpr uint64_t mostTrackedPages = uint64_t{1} << 28;   // 1 TiB of memory, 32 MiB of bits
-constexpr size_t pagesAtOnce = 256;
 
 class Gatherer final : public Contents
 {
@@ -49,7 +49,7 @@ public:
             const size_t count = std::min(left, pagesAtOnce);
             TRY(data.read(std::span(buffer_).first(count * pageSize)));
             for (size_t i = 0; i < count; i++)
-                info_.zeroPages += isZero(std::span(buffer_).subspan(i * pageSize, pageSize)) ? 1 : 0;
+                info_.zeroPages += isZeroPage(std::span(buffer_).subspan(i * pageSize, pageSize)) ? 1 : 0;
             left -= count;
         }
         return {};
@@ -89,11 +89,6 @@ public:
 
 private:
     static constexpr size_t mostKinds = 64;   // of unknown optional records there may be more
-
-    static bool isZero(std::span<const std::byte> page)
-    {
-        return page[0] == std::byte{} && std::memcmp(page.data(), page.data() + 1, page.size() - 1) == 0;
-    }
 
     void note(uint64_t pfn)
     {

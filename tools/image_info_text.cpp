@@ -4,6 +4,8 @@
 #include "base/strprintf.h"
 #include "tools/image_info.h"
 
+#include <algorithm>
+
 namespace godwit::tools {
 
 using namespace base;
@@ -13,8 +15,10 @@ namespace {
 
 using Number = unsigned long long;
 
-void line(std::string &out, const char *label, const std::string &value)
+/// What an image says may be meant for the terminal: no control characters come out.
+void line(std::string &out, const char *label, std::string value)
 {
+    std::ranges::replace_if(value, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
     out += strprintf("%-16s %s\n", label, value.c_str());
 }
 

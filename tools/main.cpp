@@ -24,7 +24,9 @@ auto allCommands()
     return std::to_array<Command>({
         {"info", "IMAGE", tr("Show what an image or a stream is and holds"), runInfo},
         {"convert", "IMAGE [OUTPUT]", tr("Convert a legacy stream, or an image that holds one"), runConvert},
+        {"extract", "IMAGE", tr("Take domain XML, device state or memory out of an image"), runExtract},
         {"edit-xml", "IMAGE", tr("Change the domain XML of an image"), runEditXml},
+        {"diff", "IMAGE IMAGE", tr("Compare two images: XML, memory, the rest"), runDiff},
     });
 }
 

@@ -28,7 +28,7 @@ Output::~Output()
         ::unlink(temporary_.c_str());
 }
 
-Result<Output> Output::open(const std::string &path)
+Result<Output> Output::open(const std::string &path, bool isText)
 {
     Output out;
     if (path == "-") {
@@ -36,7 +36,7 @@ Result<Output> Output::open(const std::string &path)
         out.fd_.reset(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
         if (!out.fd_)
             return systemError(errno, "%s", out.name_.c_str());
-        if (::isatty(out.fd_.get()))
+        if (!isText && ::isatty(out.fd_.get()))
             return makeError(ErrorCode::InvalidArgument, "%s", tr("this is not for a terminal: name a file"));
         return out;
     }

@@ -14,8 +14,8 @@ namespace godwit::tools {
 class Output
 {
 public:
-    /// `path` "-" is standard output, which may not be a terminal.
-    static base::Result<Output> open(const std::string &path);
+    /// `path` "-" is standard output; a terminal only takes text.
+    static base::Result<Output> open(const std::string &path, bool isText = false);
 
     Output(Output &&other) noexcept;
     Output &operator=(Output &&other) = delete;
