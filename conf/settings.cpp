@@ -86,6 +86,8 @@ static Result<void> readKeys(virConf *conf, Settings &settings)
     TRY(readNumber(conf, "migration_port_min", 1, 65534, settings.migrationPortMin));
     TRY(readNumber(conf, "migration_port_max", settings.migrationPortMin + 1, 65535, settings.migrationPortMax));
     TRY(readNumber(conf, "migration_downtime", 1, 2000000, settings.migrationDowntime));
+    TRY(readNumber(conf, "migration_max_rounds", 0, 1000000, settings.migrationMaxRounds));
+    TRY(readNumber(conf, "migration_max_time", 0, 1000000, settings.migrationMaxTime));
     settings.autostartDir = settings.configDir + "/autostart";
     return {};
 }

@@ -29,6 +29,8 @@ struct Settings {
     unsigned migrationPortMin = 49152;
     unsigned migrationPortMax = 49215;
     unsigned migrationDowntime = 300;           ///< milliseconds
+    unsigned migrationMaxRounds = 0;            ///< 0: no limit
+    unsigned migrationMaxTime = 0;              ///< seconds; 0: no limit
 
     /// Defaults of a daemon (system as root, else session). GODWIT_CONFIG names another file.
     static base::Result<Settings> forDaemon(bool privileged);

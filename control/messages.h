@@ -78,7 +78,7 @@ struct Save {
     std::string secret;            ///< Channel: 64 hex digits; else empty
     bool live = false;             ///< rounds before SuspendRequest
     uint32_t guestPid = 0;         ///< whose writes are tracked; 0: unknown
-    uint32_t maxRounds = 0;        ///< stop the guest after so many at the latest; 0: default
+    uint32_t maxRounds = 0;        ///< fail when the guest is still too busy after so many; 0: never
     uint64_t bandwidth = 0;        ///< bytes per second; 0: unlimited
     uint32_t downtimeMs = 300;     ///< stop the guest when the rest takes no longer
 

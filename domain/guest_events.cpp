@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "domain/guest_events.h"
 
+#include "base/i18n.h"
 #include "base/log.h"
+#include "base/strprintf.h"
 #include "domain/host.h"
 #include "domain/job.h"
 #include "domain/lifecycle.h"
 
 namespace godwit::domain {
 
+using base::strprintf;
+using base::tr;
 using hypervisor::DeathCause;
 using hypervisor::StopCause;
 
@@ -129,6 +133,9 @@ void GuestEvents::ioError(const std::string &alias, bool paused, const std::stri
         virDomainDiskDef *disk = diskByAlias(domain, alias);
         const char *source = disk && disk->src->path ? disk->src->path : "";
         const int action = paused ? VIR_DOMAIN_EVENT_IO_ERROR_PAUSE : VIR_DOMAIN_EVENT_IO_ERROR_REPORT;
+        if (paused && domain.data().abortOnIoError && domain.data().guest)
+            (void)domain.data().guest->abortTransfer(strprintf(tr("an I/O error of disk '%s' stopped the guest"),
+                                                               disk ? disk->dst : alias.c_str())).has_value();
         Host &host = domain.host();
         host.queueEvent(virDomainEventIOErrorNewFromObj(domain.object(), source, alias.c_str(), action));
         host.queueEvent(virDomainEventIOErrorReasonNewFromObj(domain.object(), source, alias.c_str(), action,

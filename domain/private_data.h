@@ -35,7 +35,9 @@ struct PrivateData {
     unsigned short migrationPort = 0;                  ///< destination: acquired from the Host's range
     std::string persistentXml;                         ///< destination: for PERSIST_DEST; empty = the live one
     Consoles consoles;                                 ///< who talks to which of its character devices
-    hypervisor::TransferLimits limits;                 ///< for the next transfer, or the one under way
+    hypervisor::TransferLimits limits;                 ///< as set for this domain, for every transfer
+    hypervisor::TransferLimits transferLimits;         ///< of the transfer under way: its own request counts more
+    bool abortOnIoError = false;                       ///< source, in Perform: ABORT_ON_ERROR
 };
 
 /// The private data of a domain (locked by the caller).

@@ -160,14 +160,17 @@ static Result<void> abortJob(virDomainPtr handle)
     return abortJobFlags(handle, 0);
 }
 
-/// Keep `limits` for the next transfer, and give them to the one that runs.
-static Result<void> applyLimits(Domain &domain, const hypervisor::TransferLimits &limits)
+/// Change limits for the next transfer, and for the one that runs.
+template <typename Change>
+static Result<void> changeLimits(Domain &domain, Change &&change)
 {
-    domain.data().limits = limits;
+    change(domain.data().limits);
+    change(domain.data().transferLimits);
     const virDomainAsyncJob running = domain.object()->job->asyncJob;
     if (!domain.active() || (running != VIR_ASYNC_JOB_MIGRATION_OUT && running != VIR_ASYNC_JOB_SAVE))
         return {};
     auto guest = TRY(domain.guest());
+    const auto limits = domain.data().transferLimits;
     Result<void> set = domain.unlocked([&] { return guest->setLimits(limits); });
     // A migration that has not begun to send takes them from the domain when it does.
     if (!set && set.error().code == ErrorCode::OperationInvalid)
@@ -185,9 +188,7 @@ static Result<void> setMaxDowntime(virDomainPtr handle, unsigned long long milli
     TRY(access<virDomainMigrateSetMaxDowntimeEnsureACL>(handle, domain));
     auto job = TRY(Job::begin(domain, VIR_JOB_MIGRATION_OP));
     TRY(domain.requireActive());
-    hypervisor::TransferLimits limits = domain.data().limits;
-    limits.downtime = std::chrono::milliseconds(milliseconds);
-    return applyLimits(domain, limits);
+    return changeLimits(domain, [&](auto &limits) { limits.downtime = std::chrono::milliseconds(milliseconds); });
 }
 
 static Result<void> getMaxDowntime(virDomainPtr handle, unsigned long long *milliseconds, unsigned flags)
@@ -207,9 +208,8 @@ static Result<void> setMaxSpeed(virDomainPtr handle, unsigned long mibPerSecond,
     Domain domain = TRY(findDomain(handle));
     TRY(access<virDomainMigrateSetMaxSpeedEnsureACL>(handle, domain));
     auto job = TRY(Job::begin(domain, VIR_JOB_MIGRATION_OP));
-    hypervisor::TransferLimits limits = domain.data().limits;
-    limits.bandwidth = mibPerSecond > INT64_MAX / bytesPerMib ? 0 : mibPerSecond * bytesPerMib;
-    return applyLimits(domain, limits);
+    const uint64_t bandwidth = mibPerSecond > INT64_MAX / bytesPerMib ? 0 : mibPerSecond * bytesPerMib;
+    return changeLimits(domain, [&](auto &limits) { limits.bandwidth = bandwidth; });
 }
 
 static Result<void> getMaxSpeed(virDomainPtr handle, unsigned long *mibPerSecond, unsigned flags)

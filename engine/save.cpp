@@ -21,6 +21,8 @@ namespace {
 // What our streams say they come from: the Xen whose format they follow.
 constexpr libxc::DomainHeader domainHeader{libxc::DomainType::X86Hvm, 4, 17};
 
+constexpr uint32_t roundsBeforeWarning = 10;
+
 class Saver
 {
 public:
@@ -60,10 +62,11 @@ private:
     }
 
     /// Rounds over what is dirty, until the rest takes no longer than the guest may stand still.
+    /// A guest that writes faster than that goes on for ever, unless rounds are limited: its user
+    /// sees it in the figures, and raises the downtime, suspends the guest or aborts.
     Result<void> sendRounds()
     {
         meter_.enter(Phase::Memory);
-        const uint32_t maxRounds = options_.maxRounds ? options_.maxRounds : defaultRounds;
         auto collectedAt = Meter::Clock::now();
         for (uint32_t round = 1;; round++) {
             meter_.update([&](Statistics &statistics) { statistics.iteration = round; });
@@ -76,12 +79,24 @@ private:
             collectedAt = now;
             if (expected <= host_.limits().downtime)
                 return {};
-            if (round >= maxRounds) {
-                log(LogLevel::Warning, tr("the guest writes memory faster than it can be sent: after %u rounds "
-                    "it is stopped for about %.0f ms"), round, expected.count() * 1000);
-                return {};
-            }
+            if (round == options_.maxRounds)
+                return tooBusy(expected);
+            if (round == roundsBeforeWarning)
+                log(LogLevel::Warning, "%s", tooBusy(expected).message.c_str());
         }
+    }
+
+    /// What there is to say of a guest whose memory changes faster than it can be sent.
+    Error tooBusy(duration<double> expected) const
+    {
+        const Statistics now = meter_.snapshot();
+        const auto mib = [](uint64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(MiB); };
+        return makeError(ErrorCode::OperationFailed,
+                         tr("the guest changes %.1f MiB of memory a second and %.1f can be sent: after %llu rounds "
+                            "it would still have to stand still for %.0f ms, not %lld"),
+                         mib(now.dirtyPagesPerSecond * pageSize), mib(now.bandwidth),
+                         static_cast<unsigned long long>(now.iteration), expected.count() * 1000,
+                         static_cast<long long>(host_.limits().downtime.count()));
     }
 
     /// One pass over dirty_, measuring how fast it went.

@@ -29,10 +29,8 @@ public:
 struct SaveOptions {
     bool live = false;         ///< send memory in rounds before the guest is stopped
     pid_t guestPid = 0;        ///< whose writes are tracked; 0: unknown
-    uint32_t maxRounds = 0;    ///< 0: defaultRounds
+    uint32_t maxRounds = 0;    ///< give up on a guest that is still too busy after so many; 0: never
 };
-
-inline constexpr uint32_t defaultRounds = 30;
 
 /// Write the guest to `sink` as a libxl stream, END included; nothing is flushed. When it
 /// fails after suspendGuest(), the guest stands still: the caller resumes it.

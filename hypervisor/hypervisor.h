@@ -20,6 +20,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -79,6 +80,7 @@ public:
 struct TransferLimits {
     uint64_t bandwidth = 0;                       ///< bytes per second; 0 = unlimited
     std::chrono::milliseconds downtime{300};      ///< aim for the vCPUs' longest stop
+    bool operator==(const TransferLimits &) const = default;
 };
 
 enum class StreamKind {
@@ -93,7 +95,11 @@ struct SaveRequest {
     StreamKind kind = StreamKind::File;
     std::string secret;              ///< for Channel: hex, as the destination's cookie gave it
     bool live = false;               ///< rounds while the guest runs; else it is stopped first
-    TransferLimits limits;
+    /// The limits that hold at this moment; asked when the transfer can be told of changes.
+    /// Called during the call, without locks; empty: the defaults.
+    std::function<TransferLimits()> limits;
+    uint32_t maxRounds = 0;          ///< fail when the guest is still too busy after so many; 0: never
+    std::chrono::seconds maxTime{};  ///< fail when the guest still runs after so long; 0: never
     TransferObserver *observer = nullptr;   ///< borrowed for the duration of the call
 };
 
@@ -165,8 +171,9 @@ public:
     /// Wait until a guest from receive() is whole. It is then paused. On failure the guest
     /// is gone and the error is the true cause.
     virtual base::Result<TransferProgress> finishReceiving(TransferObserver *observer) = 0;
-    /// Stop the transfer under way; its call returns ErrorCode::Aborted soon. Never blocks.
-    virtual base::Result<void> abortTransfer() = 0;
+    /// Stop the transfer under way. Its call returns soon: with ErrorCode::Aborted, or, when
+    /// there is a `failure`, with that. Never blocks.
+    virtual base::Result<void> abortTransfer(const std::string &failure = {}) = 0;
     virtual base::Result<void> setLimits(const TransferLimits &limits) = 0;
 
     /// Write what only the running guest knows into `def` (domain locked by the caller;

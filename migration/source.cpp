@@ -142,9 +142,17 @@ static Result<hypervisor::TransferProgress> send(Domain &domain, const Request &
         save.secret = destination.extension->secret;
     }
     save.live = request.flags & VIR_MIGRATE_LIVE;
-    save.limits = domain.data().limits;
+    save.limits = [&domain] {
+        virObjectLock(domain.object());
+        const auto limits = domain.data().transferLimits;
+        virObjectUnlock(domain.object());
+        return limits;
+    };
+    domain.data().transferLimits = domain.data().limits;
     if (request.bandwidth)
-        save.limits.bandwidth = request.bandwidth;
+        domain.data().transferLimits.bandwidth = request.bandwidth;
+    save.maxRounds = domain.host().settings().migrationMaxRounds;
+    save.maxTime = std::chrono::seconds(domain.host().settings().migrationMaxTime);
     save.observer = &job;
     return domain.unlocked([&]() -> Result<hypervisor::TransferProgress> {
         save.stream = TRY(connectTo(endpoint));
@@ -155,11 +163,18 @@ static Result<hypervisor::TransferProgress> send(Domain &domain, const Request &
 Result<void> perform(Domain &domain, const Request &request, const Cookie &fromDestination)
 {
     auto job = TRY(continueJob(domain, request));
+    int reason = 0;
+    if (request.flags & VIR_MIGRATE_ABORT_ON_ERROR && domain.state(&reason) == VIR_DOMAIN_PAUSED &&
+        reason == VIR_DOMAIN_PAUSED_IOERROR)
+        return makeError(ErrorCode::OperationInvalid, tr("domain '%s' stands still after an I/O error"),
+                         domain.def()->name);
     virCloseCallbacksDomainRemove(domain.object(), request.connection, sourceClosed);
     virCloseCallbacksDomainAdd(domain.object(), request.connection, sourceClosed);
     domain.data().ranBeforeMigration = domain.state() == VIR_DOMAIN_RUNNING;
     enterPhase(domain, MigrationPhase::Perform);
+    domain.data().abortOnIoError = request.flags & VIR_MIGRATE_ABORT_ON_ERROR;
     auto sent = send(domain, request, fromDestination, *job);
+    domain.data().abortOnIoError = false;
     if (!sent) {
         // The guest goes on already: save() resumed it. No Confirm will come.
         virCloseCallbacksDomainRemove(domain.object(), request.connection, sourceClosed);

@@ -93,7 +93,7 @@ public:
     base::Result<TransferProgress> save(SaveRequest request) override;
     base::Result<void> resume(ResumeMode mode) override;
     base::Result<TransferProgress> finishReceiving(TransferObserver *observer) override;
-    base::Result<void> abortTransfer() override;
+    base::Result<void> abortTransfer(const std::string &failure) override;
     base::Result<void> setLimits(const TransferLimits &limits) override;
     base::Result<void> describe(virDomainDef *def) override;
     void formatStatus(virBuffer *out) override;

@@ -74,8 +74,10 @@ Result<std::shared_ptr<Transfer>> MachineGuest::beginSaving(SaveRequest &request
     // there is to undo (see save()).
     order.live = request.live || !running;
     order.guestPid = static_cast<uint32_t>(process_.pid());
-    order.bandwidth = request.limits.bandwidth;
-    order.downtimeMs = static_cast<uint32_t>(request.limits.downtime.count());
+    order.maxRounds = request.maxRounds;
+    const TransferLimits limits = request.limits ? request.limits() : TransferLimits();
+    order.bandwidth = limits.bandwidth;
+    order.downtimeMs = static_cast<uint32_t>(limits.downtime.count());
     const int fds[] = {ram_.get(), request.stream.get(), state.get()};
     auto helper = HelperProcess::start(loop_, facts_.helper, std::move(order), fds);
     request.stream.reset();
@@ -88,6 +90,19 @@ Result<std::shared_ptr<Transfer>> MachineGuest::beginSaving(SaveRequest &request
     transfer_ = transfer;
     stopCause_ = request.kind == StreamKind::Channel ? StopCause::Migrating : StopCause::Saving;
     return transfer;
+}
+
+/// Limits that changed before the guest knew of its transfer reached nobody.
+static void catchUp(Transfer &transfer, const std::function<TransferLimits()> &limits)
+{
+    if (!limits)
+        return;
+    for (TransferLimits told;; ) {
+        told = limits();
+        transfer.setLimits(told);
+        if (limits() == told)
+            return;
+    }
 }
 
 Result<TransferProgress> MachineGuest::save(SaveRequest request)
@@ -105,6 +120,9 @@ Result<TransferProgress> MachineGuest::save(SaveRequest request)
                          facts_.name.c_str());
     const auto transfer = TRY(beginSaving(request, state == "running"));
     transfer->start(weak_from_this());
+    if (request.maxTime.count() > 0)
+        transfer->giveUpAfter(request.maxTime);
+    catchUp(*transfer, request.limits);
     auto outcome = transfer->wait(request.observer);
     {
         std::lock_guard lock(mutex_);
@@ -211,12 +229,12 @@ Result<TransferProgress> MachineGuest::finishReceiving(TransferObserver *observe
 
 // ---- meanwhile ---------------------------------------------------------------------------
 
-Result<void> MachineGuest::abortTransfer()
+Result<void> MachineGuest::abortTransfer(const std::string &failure)
 {
     const auto current = transfer();
     if (!current)
         return makeError(ErrorCode::OperationInvalid, tr("'%s' is not being moved"), facts_.name.c_str());
-    current->abort();
+    current->abort(failure);
     return {};
 }
 

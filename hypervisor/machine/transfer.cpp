@@ -3,6 +3,7 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
+#include "base/strprintf.h"
 #include "hypervisor/machine/guest.h"
 
 namespace godwit::hypervisor::machine {
@@ -39,7 +40,7 @@ void Transfer::start(std::weak_ptr<MachineGuest> guest)
     };
     listener.lost = [weak = weak_from_this()](const Error &why) {
         if (auto self = weak.lock())
-            self->finish(self->aborted_ ? makeError(ErrorCode::Aborted, "%s", tr("the operation was aborted")) : why);
+            self->finish(self->aborted_ ? self->aborted() : why);
     };
     helper_->listen(std::move(listener));
 }
@@ -157,6 +158,7 @@ void Transfer::finish(Result<TransferProgress> outcome)
         return;
     state_ = State::Ended;
     patience_.reset();
+    timeLimit_.reset();
     std::lock_guard lock(mutex_);
     outcome_ = std::move(outcome);
     ended_.notify_all();
@@ -276,16 +278,36 @@ void Transfer::guestGone(const Error &why)
 
 // ---- from other threads ------------------------------------------------------------------
 
-void Transfer::abort()
+void Transfer::abort(const std::string &failure)
 {
-    loop_->post([self = shared_from_this()] {
+    loop_->post([self = shared_from_this(), failure] {
         if (self->state_ == State::Ended || self->aborted_)
             return;
         self->aborted_ = true;
-        self->helper_->send(control::Abort{{}});
+        self->abortCause_ = failure;
+        self->helper_->send(control::Abort{failure});
         self->patience_ = Watch::after(*self->loop_, std::chrono::seconds(3), [weak = self->weak_from_this()] {
             if (auto transfer = weak.lock())
-                transfer->finish(makeError(ErrorCode::Aborted, "%s", tr("the operation was aborted")));
+                transfer->finish(transfer->aborted());
+        });
+    });
+}
+
+Error Transfer::aborted() const
+{
+    if (abortCause_.empty())
+        return makeError(ErrorCode::Aborted, "%s", tr("the operation was aborted"));
+    return makeError(ErrorCode::OperationFailed, "%s", abortCause_.c_str());
+}
+
+void Transfer::giveUpAfter(std::chrono::seconds time)
+{
+    loop_->post([self = shared_from_this(), time] {
+        self->timeLimit_ = Watch::after(*self->loop_, time, [weak = self->weak_from_this(), time] {
+            auto transfer = weak.lock();
+            if (transfer && transfer->state_ == State::Memory)
+                transfer->abort(base::strprintf(tr("the guest's memory was not sent within %lld seconds"),
+                                                static_cast<long long>(time.count())));
         });
     });
 }

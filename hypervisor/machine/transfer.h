@@ -44,7 +44,10 @@ public:
     void start(std::weak_ptr<MachineGuest> guest);
     /// Wait for the end, then collect the helper.
     base::Result<TransferProgress> wait(TransferObserver *observer);
-    void abort();
+    /// See Guest::abortTransfer().
+    void abort(const std::string &failure = {});
+    /// Save: fail if the guest has not been stopped by then.
+    void giveUpAfter(std::chrono::seconds time);
     void setLimits(const TransferLimits &limits);
     /// Whether QEMU was told to write its state (then it may still be at it).
     bool stateBegun();
@@ -70,6 +73,7 @@ private:
     void askWhy();
     void onDone(const control::Done &done);
     void tryComplete();
+    base::Error aborted() const;
     void finish(base::Result<TransferProgress> outcome);
 
     const Direction direction_;
@@ -81,7 +85,8 @@ private:
     bool helperDone_ = false;
     bool migrationDone_ = false;
     bool aborted_ = false;
-    Watch patience_;
+    std::string abortCause_;   ///< empty: somebody asked for it
+    Watch patience_, timeLimit_;
     std::chrono::steady_clock::time_point stoppedAt_;
     bool stopped_ = false;
 

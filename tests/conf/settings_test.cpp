@@ -55,7 +55,8 @@ TEST_F(SettingsTest, OfAFileReplaceTheDefaults)
     auto settings = embedded("config_dir = \"/c\"\nstate_dir = \"/s\"\nrun_dir = \"/r\"\nlog_dir = \"/l\"\n"
                              "save_dir = \"/i\"\nhelper = \"/h\"\nagent = \"/a\"\nqemu_binary = \"/q\"\n"
                              "migration_address = \"::\"\nmigration_host = \"me\"\nmigration_port_min = 1000\n"
-                             "migration_port_max = 1001\nmigration_downtime = 20\n");
+                             "migration_port_max = 1001\nmigration_downtime = 20\n"
+                             "migration_max_rounds = 7\nmigration_max_time = 60\n");
     ASSERT_TRUE(settings) << settings.error().message;
     EXPECT_EQ(settings->configDir, "/c");
     EXPECT_EQ(settings->autostartDir, "/c/autostart");
@@ -71,6 +72,8 @@ TEST_F(SettingsTest, OfAFileReplaceTheDefaults)
     EXPECT_EQ(settings->migrationPortMin, 1000u);
     EXPECT_EQ(settings->migrationPortMax, 1001u);
     EXPECT_EQ(settings->migrationDowntime, 20u);
+    EXPECT_EQ(settings->migrationMaxRounds, 7u);
+    EXPECT_EQ(settings->migrationMaxTime, 60u);
 }
 
 TEST_F(SettingsTest, AreHeldToTheirLimits)
@@ -86,6 +89,8 @@ TEST_F(SettingsTest, AreHeldToTheirLimits)
         {"migration_downtime = 0", "migration_downtime"},
         {"migration_downtime = 2000001", "migration_downtime"},
         {"migration_downtime = -1", "migration_downtime"},
+        {"migration_max_rounds = -1", "migration_max_rounds"},
+        {"migration_max_time = 1000001", "migration_max_time"},
         {"migration_downtime = \"soon\"", "migration_downtime"},
         {"state_dir = \"relative\"", "state_dir must be an absolute path, not 'relative'"},
         {"helper = 7", "helper"},

@@ -81,7 +81,7 @@ public:
 
     Result<TransferProgress> save(hypervisor::SaveRequest request) override;
     Result<TransferProgress> finishReceiving(hypervisor::TransferObserver *observer) override;
-    Result<void> abortTransfer() override;
+    Result<void> abortTransfer(const std::string &failure) override;
     Result<void> setLimits(const hypervisor::TransferLimits &limits) override
     {
         std::lock_guard lock(machine_->mutex_);
@@ -150,7 +150,8 @@ private:
     std::shared_ptr<FakeMachine> machine_;
     std::shared_ptr<EventLoop> loop_;
     std::optional<hypervisor::ReceiveRequest> source_;
-    bool aborted_ = false;   ///< guarded by the world's mutex
+    bool aborted_ = false;
+    std::string abortCause_;   ///< guarded by the world's mutex
 };
 
 /// Observers are told on the event thread, and are gone when the transfer's call returns.
@@ -181,7 +182,8 @@ Result<void> FakeGuest::waitWhileHeld(hypervisor::TransferObserver *observer)
         world.heldNow_--;
     }
     if (std::exchange(aborted_, false))
-        return makeError(ErrorCode::Aborted, "aborted by the user");
+        return abortCause_.empty() ? makeError(ErrorCode::Aborted, "aborted by the user")
+                                   : makeError(ErrorCode::OperationFailed, "%s", abortCause_.c_str());
     return {};
 }
 
@@ -191,11 +193,12 @@ bool FakeGuest::aborted()
     return aborted_;
 }
 
-Result<void> FakeGuest::abortTransfer()
+Result<void> FakeGuest::abortTransfer(const std::string &failure)
 {
     FakeWorld &world = FakeWorld::get();
     std::lock_guard lock(world.mutex_);
     aborted_ = true;
+    abortCause_ = failure;
     world.changed_.notify_all();
     return {};
 }
@@ -203,10 +206,7 @@ Result<void> FakeGuest::abortTransfer()
 /// The stream: the secret and a line break where it goes over a wire, then the memory.
 Result<TransferProgress> FakeGuest::save(hypervisor::SaveRequest request)
 {
-    {
-        std::lock_guard lock(machine_->mutex_);
-        machine_->limits_ = request.limits;
-    }
+    (void)setLimits(request.limits ? request.limits() : hypervisor::TransferLimits()).has_value();
     TRY(waitWhileHeld(request.observer));
     TRY(FakeWorld::get().step("save"));
     TransferProgress progress;

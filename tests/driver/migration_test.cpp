@@ -162,6 +162,31 @@ TEST_F(Migration, EndsWhenAborted)
     expectOnlyOnSource(domain, "abort");
 }
 
+TEST_F(Migration, EndsAtAnIoErrorOfTheGuestIfThatIsWanted)
+{
+    auto domain = start();
+    for (const bool wanted : {true, false}) {
+        world().holdSaves({});
+        const unsigned flags = VIR_MIGRATE_LIVE | (wanted ? VIR_MIGRATE_ABORT_ON_ERROR : 0u);
+        auto result = std::async(std::launch::async,
+                                 [&] { return migrate(domain, flags) ? std::string() : lastError(); });
+        ASSERT_TRUE(world().waitForHeldSave());
+        machine("web1", "a")->fillDisk("disk0");
+        ASSERT_TRUE(a.sees("web1:suspended.2"));
+        if (!wanted)
+            world().releaseSaves();
+        EXPECT_THAT(result.get(), HasSubstr(wanted ? "I/O error of disk 'disk0'" : "")) << wanted;
+        world().releaseSaves();
+        EXPECT_EQ(b.names(), wanted ? "" : "web1") << wanted;
+        if (!wanted)
+            continue;
+        EXPECT_EQ(stateOf(domain), "paused.5") << "it stands still where it was";
+        EXPECT_FALSE(migrate(domain, flags)) << "and is not migrated so";
+        EXPECT_THAT(lastError(), HasSubstr("I/O error"));
+        ASSERT_EQ(virDomainResume(domain.get()), 0) << lastError();
+    }
+}
+
 TEST_F(Migration, IsSteeredWhileItRuns)
 {
     auto domain = start();

@@ -137,8 +137,7 @@ TEST_F(Helper, MigratesALiveGuestThatKeepsWriting)
     auto request = saveTo(StreamKind::Channel);
     request.live = true;
     request.guestPid = static_cast<uint32_t>(guest.pid());
-    request.downtimeMs = 0;
-    request.maxRounds = 5;
+    request.downtimeMs = 60'000;
     migration.source.save(request, ram.get(), socket.get());
     migration.run();
     ASSERT_TRUE(std::holds_alternative<Done>(migration.sourceEnd)) << failureOf(migration.sourceEnd);

@@ -251,6 +251,23 @@ TEST_F(TransferTest, AnAbortedSaveLeavesTheGuestRunning)
     expectGuestGoesOn();
 }
 
+TEST_F(TransferTest, ASaveThatTakesTooLongLeavesTheGuestRunning)
+{
+    int ends[2];
+    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    UniqueFd unread(ends[0]);
+    SaveRequest request;
+    request.stream.reset(ends[1]);
+    request.kind = StreamKind::Plain;
+    request.live = true;
+    request.maxTime = std::chrono::seconds(1);
+    auto saved = guest_->save(std::move(request));
+    ASSERT_FALSE(saved);
+    EXPECT_EQ(saved.error().code, ErrorCode::OperationFailed);
+    EXPECT_NE(saved.error().message.find("within 1 second"), std::string::npos) << saved.error().message;
+    expectGuestGoesOn();
+}
+
 TEST_F(TransferTest, AGuestThatDiesWhileItIsSavedSaysSo)
 {
     int ends[2];
