@@ -4,6 +4,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "helper/operation.h"
+#include "helper/sandbox.h"
 
 #include <charconv>
 #include <clocale>
@@ -43,6 +44,7 @@ void logToDriver(LogLevel level, const char *text)
 
 Result<void> run(Session &session, engine::Meter &meter)
 {
+    TRY(enterSandbox());
     auto received = TRY(session.begin());
     session.start(meter);
     if (const auto *save = std::get_if<control::Save>(&received.message))
