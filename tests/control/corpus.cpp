@@ -15,7 +15,6 @@ std::vector<Message> sampleMessages()
         Restore{"web1", regions, StreamKind::Listener, 1, secret, 1000, 100},
         Suspended{},
         StateLoaded{true, "it was fine"},
-        Abort{},
         Abort{"the emulator has ended"},
         SetLimits{1000, 20},
         Hello{7},
