@@ -22,13 +22,18 @@ static constexpr size_t windowSize = 16 * 1024;
 static constexpr size_t wasteSize = 256 * 1024;
 static constexpr int pipeSize = 1024 * 1024;
 
-SkimSource::SkimSource(int fd) : FdSource(fd)
+SkimSource::SkimSource(int fd, uint64_t offset, std::span<const std::byte> start) : FdSource(fd)
 {
+    advance(offset);
     struct stat status{};
     if (::fstat(fd, &status) != 0)
         return;   // reading will say what is wrong
-    if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode))
-        start_ = ::lseek(fd, 0, SEEK_CUR);
+    const off_t position = S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) ? ::lseek(fd, 0, SEEK_CUR) : -1;
+    isFile_ = position >= 0;
+    if (isFile_)
+        base_ = position - static_cast<int64_t>(start.size() + offset);
+    else
+        start_.assign(start.begin(), start.end());
     isPipe_ = S_ISFIFO(status.st_mode);
     if (isPipe_)
         ::fcntl(fd, F_SETPIPE_SZ, pipeSize);   // a wish
@@ -36,17 +41,17 @@ SkimSource::SkimSource(int fd) : FdSource(fd)
 
 std::optional<uint64_t> SkimSource::size() const
 {
-    if (!isFile())
+    if (!isFile_)
         return {};
     const int64_t now = ::lseek(fd_, 0, SEEK_CUR);
     const int64_t end = ::lseek(fd_, 0, SEEK_END);
     ::lseek(fd_, now, SEEK_SET);
-    return end > start_ ? static_cast<uint64_t>(end - start_) : 0;
+    return end > base_ ? static_cast<uint64_t>(end - base_) : 0;
 }
 
 Result<void> SkimSource::settle()
 {
-    if (isFile() && ::lseek(fd_, start_ + static_cast<int64_t>(offset()), SEEK_SET) < 0)
+    if (isFile_ && ::lseek(fd_, base_ + static_cast<int64_t>(offset()), SEEK_SET) < 0)
         return systemError(errno, tr("cannot read the stream"));
     return {};
 }
@@ -55,7 +60,7 @@ Result<size_t> SkimSource::readAt(uint64_t offset, std::span<const iovec> parts)
 {
     const int count = static_cast<int>(std::min<size_t>(parts.size(), IOV_MAX));
     for (;;) {
-        const ssize_t got = ::preadv(fd_, parts.data(), count, start_ + static_cast<int64_t>(offset));
+        const ssize_t got = ::preadv(fd_, parts.data(), count, base_ + static_cast<int64_t>(offset));
         if (got >= 0)
             return static_cast<size_t>(got);
         if (errno != EINTR)
@@ -65,7 +70,13 @@ Result<size_t> SkimSource::readAt(uint64_t offset, std::span<const iovec> parts)
 
 Result<size_t> SkimSource::readSome(std::span<const iovec> parts)
 {
-    if (!isFile())
+    if (!start_.empty()) {
+        const size_t count = std::min(parts[0].iov_len, start_.size());
+        std::memcpy(parts[0].iov_base, start_.data(), count);
+        start_.erase(start_.begin(), start_.begin() + static_cast<ptrdiff_t>(count));
+        return count;
+    }
+    if (!isFile_)
         return FdSource::readSome(parts);
     const auto inWindow = [this] { return offset() >= windowOffset_ && offset() - windowOffset_ < windowLength_; };
     if (!inWindow()) {
@@ -87,9 +98,11 @@ Result<size_t> SkimSource::readSome(std::span<const iovec> parts)
 
 Result<void> SkimSource::skip(uint64_t count)
 {
-    if (isFile())
+    if (isFile_)
         return skipInFile(count);
-    return isPipe_ ? skipInPipe(count) : skipThroughBuffer(count);
+    const size_t known = std::min<uint64_t>(count, start_.size());
+    TRY(skipThroughBuffer(known));
+    return isPipe_ ? skipInPipe(count - known) : skipThroughBuffer(count - known);
 }
 
 Result<void> SkimSource::skipInFile(uint64_t count)

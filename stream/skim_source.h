@@ -15,26 +15,28 @@ namespace godwit::stream {
 class SkimSource final : public FdSource
 {
 public:
-    /// Offsets count from the fd's current position.
-    explicit SkimSource(int fd);
+    /// The fd stands at `offset`, or behind `start`, which was read from it already and
+    /// begins at `offset`.
+    explicit SkimSource(int fd, uint64_t offset = 0, std::span<const std::byte> start = {});
 
     base::Result<void> skip(uint64_t count) override;
     /// Let a file's position be where this source stands; before that it is where it was.
     base::Result<void> settle();
-    /// How many bytes a file has from offset 0 on; nothing is known of a pipe.
+    /// The offset where a file ends; nothing is known of a pipe.
     std::optional<uint64_t> size() const;
 
 protected:
     base::Result<size_t> readSome(std::span<const iovec> parts) override;
 
 private:
-    bool isFile() const { return start_ >= 0; }
     base::Result<void> skipInFile(uint64_t count);
     base::Result<void> skipInPipe(uint64_t count);
     base::Result<void> skipThroughBuffer(uint64_t count);
     base::Result<size_t> readAt(uint64_t offset, std::span<const iovec> parts) const;
 
-    int64_t start_ = -1;                ///< of a file: its position for offset 0
+    bool isFile_ = false;
+    int64_t base_ = 0;                  ///< of a file: its position for offset 0
+    std::vector<std::byte> start_;      ///< of anything else: read already, and not used yet
     uint64_t knownEnd_ = 0;             ///< of a file: where it ended when it was last asked
     bool isPipe_ = false;
     base::UniqueFd nowhere_;

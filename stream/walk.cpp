@@ -64,14 +64,16 @@ const char *nameOf(Layer layer, uint32_t type)
 
 } // namespace
 
+std::string RecordAt::label() const
+{
+    if (name)
+        return name;
+    return strprintf(layer == Layer::Libxl ? tr("libxl record 0x%x") : tr("libxc record 0x%x"), type);
+}
+
 std::string RecordAt::where() const
 {
-    const auto at = static_cast<unsigned long long>(offset);
-    if (name)
-        return strprintf(tr("%s at byte %llu"), name, at);
-    if (layer == Layer::Libxl)
-        return strprintf(tr("libxl record 0x%x at byte %llu"), type, at);
-    return strprintf(tr("libxc record 0x%x at byte %llu"), type, at);
+    return strprintf(tr("%s at byte %llu"), label().c_str(), static_cast<unsigned long long>(offset));
 }
 
 Result<void> Visitor::libxlHeader(uint64_t, std::span<const std::byte>) { return {}; }
@@ -85,6 +87,11 @@ Result<void> Visitor::pageData(const RecordAt &, std::span<const PageAt>, Source
 Result<void> Visitor::fault(const RecordAt &, uint64_t, Error error) { return error; }
 
 Walker::Walker(Source &source, Visitor &visitor, StreamKind kind) : source_(source), visitor_(visitor), kind_(kind) {}
+
+std::string Walker::label() const
+{
+    return part_ ? std::string(part_) : record_.label();
+}
 
 std::string Walker::where() const
 {

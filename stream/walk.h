@@ -38,7 +38,9 @@ struct RecordAt {
     {
         return layer == Layer::Libxl && type == static_cast<uint32_t>(wanted);
     }
-    /// "PAGE_DATA at byte 4096", translated, for messages.
+    /// "PAGE_DATA", or "libxc record 0x99" when it is unknown; translated, for messages.
+    std::string label() const;
+    /// "PAGE_DATA at byte 4096".
     std::string where() const;
 };
 
@@ -94,7 +96,8 @@ public:
 
     /// What run() found the stream to be.
     StreamKind kind() const { return kind_; }
-    /// The place of what was read last, for the message of an error.
+    /// What was read last, without and with its place, for the message of an error.
+    std::string label() const;
     std::string where() const;
     /// The last record that began; its offset is 0 when none did.
     const RecordAt &lastRecord() const { return record_; }
