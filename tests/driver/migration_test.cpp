@@ -167,7 +167,7 @@ TEST_F(Migration, EndsAtAnIoErrorOfTheGuestIfThatIsWanted)
     auto domain = start();
     for (const bool wanted : {true, false}) {
         world().holdSaves({});
-        const unsigned flags = VIR_MIGRATE_LIVE | (wanted ? VIR_MIGRATE_ABORT_ON_ERROR : 0u);
+        const unsigned flags = wanted ? VIR_MIGRATE_LIVE | VIR_MIGRATE_ABORT_ON_ERROR : VIR_MIGRATE_LIVE;
         auto result = std::async(std::launch::async,
                                  [&] { return migrate(domain, flags) ? std::string() : lastError(); });
         ASSERT_TRUE(world().waitForHeldSave());
