@@ -150,14 +150,13 @@ Client::~Client()
         EXPECT_EQ(virConnectDomainEventDeregisterAny(connection_, id), 0) << lastError();
     EXPECT_GE(virConnectClose(connection_), 0);
     // Callbacks hold the connection until the event loop has let go of them.
-    if (--openClients()[root_] > 0)
-        return;
-    for (int tries = 0; tries < 1000; tries++) {
-        if (rootIsFree(root_))
-            return;
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    if (--openClients()[root_] == 0) {
+        int tries = 1000;
+        while (!rootIsFree(root_) && --tries > 0)
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        EXPECT_GT(tries, 0) << "somebody still uses the host";
     }
-    ADD_FAILURE() << "somebody still uses the host";
+    const std::lock_guard last(mutex_);   // whoever recorded last has let go of it
 }
 
 DomainHandle Client::define(const std::string &xml)
