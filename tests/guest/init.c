@@ -14,8 +14,8 @@
  *   key N                    a key was pressed (a number of linux/input-event-codes.h)
  *   GUEST powers off: REASON, GUEST reboots: REASON
  *
- * Commands on the console, one a line: sum, devices, echo TEXT, poweroff, reboot. It also
- * follows the power button and Ctrl-Alt-Del, and answers as a guest agent.
+ * Commands on the console, one a line: sum, devices, echo TEXT, rate N, poweroff, reboot. It
+ * also follows the power button and Ctrl-Alt-Del, and answers as a guest agent.
  */
 #include "agent.h"
 #include "devices.h"
@@ -47,6 +47,8 @@ enum {
 struct Options {
     uint64_t fill, rate, tick, directio;
 };
+
+static uint64_t writeRate; /* pages a second */
 
 static volatile sig_atomic_t ctrlAltDel;
 
@@ -142,6 +144,9 @@ static void obey(char *line, struct Memory *memory)
         listDevices();
     } else if (strncmp(line, "echo ", 5) == 0) {
         printf("%s\n", line + 5);
+    } else if (strncmp(line, "rate ", 5) == 0) {
+        writeRate = strtoull(line + 5, NULL, 10);
+        printf("rate %llu\n", (unsigned long long)writeRate);
     } else if (strcmp(line, "poweroff") == 0) {
         leave(RB_POWER_OFF, "asked on the console");
     } else if (strcmp(line, "reboot") == 0) {
@@ -213,13 +218,14 @@ static _Noreturn void guard(const struct Options *options, struct Memory *memory
     const int agent = openAgentPort();
     uint64_t last = milliseconds(), longestGap = 0;
     uint64_t tick = last / options->tick, owedWrites = 0, owedChecks = 0;
+    writeRate = options->rate;
     for (;;) {
         const uint64_t now = milliseconds(), gap = now - last, step = gap < longestStep ? gap : longestStep;
         last = now;
         if (gap > longestGap)
             longestGap = gap;
         /* In thousandths of a page, so that no rate is rounded away. */
-        owedWrites += step * options->rate;
+        owedWrites += step * writeRate;
         dirtyPages(memory, owedWrites / 1000);
         owedWrites %= 1000;
         owedChecks += step * verifyRate;

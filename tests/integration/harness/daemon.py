@@ -68,9 +68,7 @@ class Daemon:
     def start(self):
         line = [build.program("libvirtd"), "--config", str(self.base / "libvirtd.conf"),
                 "--pid-file", str(self.base / "libvirtd.pid"), "--listen"]
-        environment = {**os.environ, "LIBVIRT_DRIVER_DIR": str(self.work.driver), "LC_ALL": "C",
-                       "GODWIT_CONFIG": str(self.base / "godwit.conf")}
-        environment.pop("GODWIT_BUILD_DIR", None)
+        environment = self.environment()
         if self.user:
             line = self.user.command(line)
             environment.update(self.user.environment)
@@ -83,6 +81,13 @@ class Daemon:
         wait_until(lambda: process.poll() is not None and self.listens(), f"{self.name} answers", timeout=60)
         process.communicate()
         return self
+
+    def environment(self):
+        """What it is started with, beside its user's own."""
+        environment = {**os.environ, "LIBVIRT_DRIVER_DIR": str(self.work.driver), "LC_ALL": "C",
+                       "GODWIT_CONFIG": str(self.base / "godwit.conf")}
+        environment.pop("GODWIT_BUILD_DIR", None)
+        return environment
 
     def listens(self):
         """Whether it accepts connections; RuntimeError if it has ended."""
