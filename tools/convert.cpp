@@ -75,6 +75,8 @@ Result<ExitCode> runConvert(const Command &command, int argc, char **argv)
     if (options.bareLibxc && input.container != Container::None)
         return makeError(ErrorCode::InvalidArgument, "%s", tr("an image holds a libxl stream: --format libxc is for bare streams"));
     Output output = TRY(Output::open(names->size() > 1 ? names->back() : "-"));
+    if (input.size)
+        output.expect(*input.size);
     Progress progress(tr("Converting"), input.size, showProgress);
     options.progress = [&](uint64_t read, uint64_t) { progress.update(read); };
     const auto outcome = convertInput(input, output.fd(), options);

@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <fcntl.h>
 #include <sys/stat.h>
 
 namespace godwit::tools {
@@ -25,12 +24,10 @@ namespace {
 
 Result<std::string> readText(const std::string &path)
 {
-    const UniqueFd fd(path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd)
-        return systemError(errno, tr("cannot open '%s'"), path.c_str());
+    const UniqueFd fd = TRY(openInputFd(path));
     FdSource source(fd.get());
     std::vector<std::byte> text(maxXmlLength);
-    text.resize(TRY_IN("'" + path + "'", source.readUpTo(text)));
+    text.resize(TRY_IN(inputName(path), source.readUpTo(text)));
     return std::string(asText(text));
 }
 

@@ -137,13 +137,22 @@ Result<Input> recognise(UniqueFd fd, std::string name)
     return input;
 }
 
+std::string inputName(const std::string &path)
+{
+    return path == "-" ? tr("standard input") : "'" + path + "'";
+}
+
+Result<UniqueFd> openInputFd(const std::string &path)
+{
+    UniqueFd fd(path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd)
+        return systemError(errno, tr("cannot open %s"), inputName(path).c_str());
+    return fd;
+}
+
 Result<Input> openInput(const std::string &path)
 {
-    const bool standard = path == "-";
-    UniqueFd fd(standard ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd)
-        return systemError(errno, tr("cannot open '%s'"), path.c_str());
-    return recognise(std::move(fd), standard ? tr("standard input") : "'" + path + "'");
+    return recognise(TRY(openInputFd(path)), inputName(path));
 }
 
 /// From the front of `start`, which becomes shorter.

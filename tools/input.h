@@ -33,7 +33,10 @@ struct Input {
     std::vector<std::byte> start;           ///< of the stream: read from a pipe to recognise it
 };
 
-/// Open and recognise. `path` "-" is standard input.
+/// `path` "-" is standard input.
+base::Result<base::UniqueFd> openInputFd(const std::string &path);
+std::string inputName(const std::string &path);
+/// Open and recognise.
 base::Result<Input> openInput(const std::string &path);
 /// The same from an fd, at its current position.
 base::Result<Input> recognise(base::UniqueFd fd, std::string name);

@@ -23,6 +23,7 @@ auto allCommands()
 {
     return std::to_array<Command>({
         {"info", "IMAGE", tr("Show what an image or a stream is and holds"), runInfo},
+        {"verify", "IMAGE", tr("Hold a stream against the specification"), runVerify},
         {"convert", "IMAGE [OUTPUT]", tr("Convert a legacy stream, or an image that holds one"), runConvert},
         {"extract", "IMAGE", tr("Take domain XML, device state or memory out of an image"), runExtract},
         {"edit-xml", "IMAGE", tr("Change the domain XML of an image"), runEditXml},

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <filesystem>
+#include <limits>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,7 +19,7 @@ namespace fs = std::filesystem;
 
 Output::Output(Output &&other) noexcept
     : name_(std::move(other.name_)), path_(std::move(other.path_)), temporary_(std::exchange(other.temporary_, {})),
-      fd_(std::move(other.fd_)), isFile_(other.isFile_), replaces_(other.replaces_)
+      fd_(std::move(other.fd_)), isFile_(other.isFile_), replaces_(other.replaces_), reserved_(other.reserved_)
 {
 }
 
@@ -90,6 +91,21 @@ Result<void> Output::nameTemporary()
     }
 }
 
+void Output::expect(uint64_t size)
+{
+    if (isFile_ && size <= static_cast<uint64_t>(std::numeric_limits<off_t>::max()))
+        reserved_ = ::fallocate(fd(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) == 0;
+}
+
+/// Give back what was reserved and not used.
+static Result<void> trim(int fd)
+{
+    struct stat status{};
+    if (::fstat(fd, &status) < 0 || ::ftruncate(fd, status.st_size) < 0)
+        return systemError(errno, "%s", tr("cannot set the file's size"));
+    return {};
+}
+
 static Result<void> syncFolder(const std::string &path)
 {
     const fs::path folder = fs::path(path).parent_path();
@@ -102,6 +118,8 @@ static Result<void> syncFolder(const std::string &path)
 Result<void> Output::commit()
 {
     if (isFile_) {
+        if (reserved_)
+            TRY_IN(name_, trim(fd()));
         if (replaces_ && ::fsync(fd()) < 0)
             return systemError(errno, tr("cannot write %s"), name_.c_str());
         if (temporary_.empty())

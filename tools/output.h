@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 
+#include <cstdint>
 #include <string>
 
 namespace godwit::tools {
@@ -20,6 +21,10 @@ public:
     Output(Output &&other) noexcept;
     Output &operator=(Output &&other) = delete;
     ~Output();
+
+    /// About so many bytes will come: a file gets its place on the disk at once, which makes
+    /// writing it faster. Only a wish.
+    void expect(uint64_t size);
 
     int fd() const { return fd_.get(); }
     bool isFile() const { return isFile_; }
@@ -37,7 +42,7 @@ private:
     std::string path_;          // of a file: links resolved
     std::string temporary_;     // as long as it exists
     base::UniqueFd fd_;
-    bool isFile_ = false, replaces_ = false;
+    bool isFile_ = false, replaces_ = false, reserved_ = false;
 };
 
 } // namespace godwit::tools

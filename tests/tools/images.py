@@ -74,7 +74,9 @@ def libxc_headers(guest="hvm", version=3, xen=(4, 17)):
             + (record(STATIC_DATA_END) if version == 3 else b""))
 
 
-HVM_TAIL = (record(TSC_INFO, struct.pack("<IIQII", 1, 2400000, 5, 0, 0)) + record(HVM_CONTEXT, b"context".ljust(16, b"\0"))
+# Xen's header and end entries, and nothing between them.
+CONTEXT = struct.pack("<HHIIIQII", 1, 0, 24, 0x54381286, 1, 0, 0, 0) + struct.pack("<HHI", 0, 0, 0)
+HVM_TAIL = (record(TSC_INFO, struct.pack("<IIQII", 1, 2400000, 5, 0, 0)) + record(HVM_CONTEXT, CONTEXT)
             + record(HVM_PARAMS, struct.pack("<IIQQ", 1, 0, 1, 0xfeffc)))
 MEMORY = page_data([(NOTAB, pfn) for pfn in range(16)], zero=range(4, 8)) + page_data(
     [(NOTAB, 32), (XALLOC, 33), (BROKEN, 34), (XTAB, 35), (NOTAB, 2)], salt=1)

@@ -69,9 +69,10 @@ class Diff(ToolCase):
         self.assertEqual(self.diff(*streams), "Memory differs: 1 pages in 1 ranges\n  page 0x1\n")
 
     def test_records_and_device_state(self):
-        tail = images.HVM_TAIL.replace(b"context", b"CONTEXT")
+        tail = images.HVM_TAIL.replace(images.record(images.HVM_CONTEXT, images.CONTEXT),
+                                       images.record(images.HVM_CONTEXT, images.CONTEXT + bytes(8)))
         self.assertEqual(self.diff(images.libxl_hvm(), images.libxl_hvm(images.libxc_hvm(tail=tail), state=b"QEVM", xenstore=b"a\0b\0")),
-                         "EMULATOR_CONTEXT differs: 17 and 4 bytes\nEMULATOR_XENSTORE_DATA: only in 'b'\nHVM_CONTEXT differs: 16 and 16 bytes\n")
+                         "EMULATOR_CONTEXT differs: 17 and 4 bytes\nEMULATOR_XENSTORE_DATA: only in 'b'\nHVM_CONTEXT differs: 40 and 48 bytes\n")
 
     def test_one_without_xml(self):
         self.assertEqual(self.diff(images.libvirt_image(images.libxl_hvm()), images.libxl_hvm()), "Domain XML: only in 'a'\n")
