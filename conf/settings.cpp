@@ -35,6 +35,7 @@ static Settings common()
     Settings settings;
     settings.helper = builtFile("helper", "godwit-helper", GODWIT_LIBEXECDIR);
     settings.agent = builtFile("engine/agent", "libgodwit-agent.so", GODWIT_LIBEXECDIR);
+    settings.launcher = builtFile("engine/agent", "godwit-launch", GODWIT_LIBEXECDIR);
     return settings;
 }
 
@@ -80,6 +81,7 @@ static Result<void> readKeys(virConf *conf, Settings &settings)
     TRY(readDirectory(conf, "save_dir", settings.saveDir));
     TRY(readDirectory(conf, "helper", settings.helper));
     TRY(readDirectory(conf, "agent", settings.agent));
+    TRY(readDirectory(conf, "launcher", settings.launcher));
     TRY(readDirectory(conf, "qemu_binary", settings.qemuBinary));
     TRY(readText(conf, "migration_address", settings.migrationAddress));
     TRY(readText(conf, "migration_host", settings.migrationHost));

@@ -22,6 +22,7 @@ struct Settings {
 
     std::string helper;            ///< path of godwit-helper
     std::string agent;             ///< path of libgodwit-agent.so
+    std::string launcher;          ///< path of godwit-launch
     std::string qemuBinary;        ///< empty = the first qemu-system-ARCH on PATH
 
     std::string migrationAddress = "0.0.0.0";   ///< where Prepare listens

@@ -75,6 +75,7 @@ Result<std::shared_ptr<Host>> Host::open(conf::Settings settings, Inhibitor inhi
     machine.qemuBinary = chosen.qemuBinary;
     machine.helper = chosen.helper;
     machine.agent = chosen.agent;
+    machine.launcher = chosen.launcher;
     machine.privileged = chosen.privileged;
     machine.eventContext = virEventThreadGetContext(host->eventThread_.get());
     host->hypervisor_ = hypervisor::makeMachine(std::move(machine));

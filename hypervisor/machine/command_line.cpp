@@ -233,10 +233,8 @@ Result<CommandLine> buildCommandLine(const virDomainDef *def, const CommandLineI
         if (fd >= 0)
             line.fds.push_back(fd);
     }
-    if (!inputs.agent.empty()) {
-        line.environment.emplace_back("LD_PRELOAD", inputs.agent);
-        line.environment.emplace_back("GODWIT_RAM", inputs.ramId);
-    }
+    if (!inputs.agent.empty())
+        line.launch = {inputs.launcher, inputs.agent, inputs.ramId};
     return line;
 }
 

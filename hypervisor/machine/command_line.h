@@ -17,6 +17,7 @@ namespace godwit::hypervisor::machine {
 struct CommandLineInputs {
     std::string emulator;
     std::string runDir;
+    std::string launcher;            ///< godwit-launch: preloads the agent
     std::string agent;               ///< preloaded into QEMU; empty: none
     std::string ramId;               ///< DEVICE:INODE of the RAM file, for the agent
     int ramFd = -1;
@@ -28,6 +29,7 @@ struct CommandLineInputs {
 };
 
 struct CommandLine {
+    std::vector<std::string> launch;      ///< what goes before the program, with its arguments; or nothing
     std::vector<std::string> arguments;   ///< with the program first
     std::vector<std::pair<std::string, std::string>> environment;
     std::vector<int> fds;                 ///< what QEMU inherits

@@ -136,6 +136,20 @@ struct Preparation {
 
 } // namespace
 
+/// A guest without the agent runs as well, and migrates with slower tracking.
+static void preloadAgent(const MachineSettings &settings, const std::string &guest, CommandLineInputs &inputs)
+{
+    for (const auto &[path, mode] : {std::pair(settings.agent, R_OK), std::pair(settings.launcher, X_OK)}) {
+        if (::access(path.c_str(), mode) < 0) {
+            log(base::LogLevel::Warning, tr("domain '%s' runs without the agent: cannot use '%s': %s"), guest.c_str(),
+                path.c_str(), g_strerror(errno));
+            return;
+        }
+    }
+    inputs.agent = settings.agent;
+    inputs.launcher = settings.launcher;
+}
+
 static Result<Preparation> prepare(const LaunchContext &context, const CreateRequest &request, bool incoming)
 {
     const virDomainDef *def = request.def;
@@ -153,8 +167,7 @@ static Result<Preparation> prepare(const LaunchContext &context, const CreateReq
     CommandLineInputs inputs;
     inputs.emulator = def->emulator ? def->emulator : context.settings.qemuBinary;
     inputs.runDir = request.runDir;
-    if (!context.settings.agent.empty() && ::access(context.settings.agent.c_str(), R_OK) == 0)
-        inputs.agent = context.settings.agent;
+    preloadAgent(context.settings, made.facts.name, inputs);
     inputs.ramId = TRY(ramId(made.ram.get()));
     inputs.ramFd = made.ram.get();
     inputs.monitorFd = made.monitor.get();

@@ -10,6 +10,7 @@ struct MachineSettings {
     std::string qemuBinary;                 ///< empty: the first qemu-system-x86_64 on PATH
     std::string helper;                     ///< path of godwit-helper
     std::string agent;                      ///< path of libgodwit-agent.so
+    std::string launcher;                   ///< path of godwit-launch, which preloads it
     bool privileged = false;                ///< may make tap devices
     GMainContext *eventContext = nullptr;   ///< of the Host's event thread; outlives the hypervisor
 };

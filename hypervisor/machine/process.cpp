@@ -95,9 +95,11 @@ Result<Process> startDaemon(const CommandLine &line, const std::string &pidFile,
     if (!log)
         return systemError(errno, tr("cannot open '%s'"), logPath.c_str());
 
-    Command command(virCommandNew(line.arguments[0].c_str()));
-    for (size_t i = 1; i < line.arguments.size(); i++)
-        virCommandAddArg(command.get(), line.arguments[i].c_str());
+    std::vector<std::string> words = line.launch;
+    words.insert(words.end(), line.arguments.begin(), line.arguments.end());
+    Command command(virCommandNew(words[0].c_str()));
+    for (size_t i = 1; i < words.size(); i++)
+        virCommandAddArg(command.get(), words[i].c_str());
     virCommandAddEnvPassCommon(command.get());
     for (const auto &[name, value] : line.environment)
         virCommandAddEnvPair(command.get(), name.c_str(), value.c_str());

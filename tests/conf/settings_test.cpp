@@ -53,7 +53,7 @@ TEST_F(SettingsTest, OfARootLieBelowIt)
 TEST_F(SettingsTest, OfAFileReplaceTheDefaults)
 {
     auto settings = embedded("config_dir = \"/c\"\nstate_dir = \"/s\"\nrun_dir = \"/r\"\nlog_dir = \"/l\"\n"
-                             "save_dir = \"/i\"\nhelper = \"/h\"\nagent = \"/a\"\nqemu_binary = \"/q\"\n"
+                             "save_dir = \"/i\"\nhelper = \"/h\"\nagent = \"/a\"\nlauncher = \"/t\"\nqemu_binary = \"/q\"\n"
                              "migration_address = \"::\"\nmigration_host = \"me\"\nmigration_port_min = 1000\n"
                              "migration_port_max = 1001\nmigration_downtime = 20\n"
                              "migration_max_rounds = 7\nmigration_max_time = 60\n");
@@ -66,6 +66,7 @@ TEST_F(SettingsTest, OfAFileReplaceTheDefaults)
     EXPECT_EQ(settings->saveDir, "/i");
     EXPECT_EQ(settings->helper, "/h");
     EXPECT_EQ(settings->agent, "/a");
+    EXPECT_EQ(settings->launcher, "/t");
     EXPECT_EQ(settings->qemuBinary, "/q");
     EXPECT_EQ(settings->migrationAddress, "::");
     EXPECT_EQ(settings->migrationHost, "me");

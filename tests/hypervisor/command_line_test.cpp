@@ -105,11 +105,12 @@ TEST(CommandLine, NamesTheFdsThatQemuInherits)
 TEST(CommandLine, PreloadsTheAgent)
 {
     const CommandLine line = build(sampleDomain({}), [](auto &inputs) {
+        inputs.launcher = "/usr/lib/launch";
         inputs.agent = "/usr/lib/agent.so";
         inputs.ramId = "1:2";
     });
-    EXPECT_THAT(line.environment, Contains(std::pair<std::string, std::string>("LD_PRELOAD", "/usr/lib/agent.so")));
-    EXPECT_THAT(line.environment, Contains(std::pair<std::string, std::string>("GODWIT_RAM", "1:2")));
+    EXPECT_THAT(line.launch, testing::ElementsAre("/usr/lib/launch", "/usr/lib/agent.so", "1:2"));
+    EXPECT_THAT(build(sampleDomain({})).launch, testing::IsEmpty());
 }
 
 TEST(CommandLine, DoublesCommasInValues)

@@ -153,6 +153,7 @@ void MachineHost::open()
     MachineSettings settings;
     settings.helper = helper_;
     settings.agent = GODWIT_TEST_AGENT;
+    settings.launcher = GODWIT_TEST_LAUNCHER;
     settings.privileged = false;
     settings.eventContext = thread_->context();
     hypervisor_ = makeMachine(std::move(settings));

@@ -9,6 +9,7 @@ SOURCE = Path(__file__).resolve().parents[3]
 
 MODULE = BUILD / "driver" / "libvirt_driver_godwit.so"
 HELPER = BUILD / "helper" / "godwit-helper"
+LAUNCHER = BUILD / "engine" / "agent" / "godwit-launch"
 AGENT = BUILD / "engine" / "agent" / "libgodwit-agent.so"
 KERNEL = BUILD / "tests" / "guest" / "vmlinuz"
 INITRD = BUILD / "tests" / "guest" / "initrd.img"

@@ -30,7 +30,8 @@ class Daemon:
         self.port, self.first_migration_port = free_ports(1), free_ports(MIGRATION_PORTS)
         self.log = self.base / "libvirtd.log"
         self.settings = {
-            "helper": work.helper, "agent": work.agent, "migration_address": "127.0.0.1",
+            "helper": work.helper, "agent": work.agent, "launcher": work.launcher,
+            "migration_address": "127.0.0.1",
             "migration_host": "127.0.0.1", "migration_port_min": self.first_migration_port,
             "migration_port_max": self.first_migration_port + MIGRATION_PORTS - 1, **settings,
         }

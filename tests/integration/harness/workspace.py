@@ -20,7 +20,7 @@ class Workspace:
         self.driver = self.folder("driver")
         self.consoles = self.folder("consoles", mode=0o777)
         self.images = self.folder("images", mode=0o777)
-        self.helper, self.agent = self.copy(build.HELPER), self.copy(build.AGENT)
+        self.helper, self.agent, self.launcher = map(self.copy, (build.HELPER, build.AGENT, build.LAUNCHER))
         self.kernel, self.initrd = self.copy(build.KERNEL), self.copy(build.INITRD)
         shutil.copy(build.MODULE, self.driver)
         (self.driver / "libvirt_driver_libxl.so").symlink_to(build.MODULE.name)
