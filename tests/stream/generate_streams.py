@@ -4,6 +4,7 @@
 
   generate_streams.py --list            one case a line: name, format, how many warnings it
                                         deserves, and what verify-stream-v2 does with it
+  generate_streams.py --small FOLDER    write every case, with at most one page in a record
   generate_streams.py --all FOLDER      write every case, and beside it NAME.records: a line for
                                         each record with layer, name, offset, length
   generate_streams.py NAME FILE         write that case
@@ -37,6 +38,8 @@ def page(pfn, salt=0):
 
 
 class Stream:
+    small = False
+
     def __init__(self, version=3, guest=HVM, xen=(4, 17), libxl=True, options=0, front=b""):
         self.version, self.guest = version, guest
         self.out, self.records = bytearray(front), []
@@ -58,6 +61,8 @@ class Stream:
 
     def pages(self, words, salt=0):
         """words: (type, pfn)"""
+        if Stream.small:
+            words = words[:1] + [word for word in words[1:20] if word[0] >= BROKEN]
         body = struct.pack("<II", len(words), 0)
         body += b"".join(struct.pack("<Q", kind << 60 | pfn) for kind, pfn in words)
         body += b"".join(page(pfn, salt) for kind, pfn in words if kind < BROKEN)
@@ -300,7 +305,8 @@ def main():
     if sys.argv[1:] == ["--list"]:
         for name, case in CASES.items():
             print(name, *case[:3])
-    elif sys.argv[1:2] == ["--all"] and len(sys.argv) == 3:
+    elif sys.argv[1:2] in (["--all"], ["--small"]) and len(sys.argv) == 3:
+        Stream.small = sys.argv[1] == "--small"
         for name, case in CASES.items():
             stream = case[3]()
             with open("%s/%s" % (sys.argv[2], name), "wb") as file:

@@ -283,5 +283,6 @@ TEST(LegacyMutations, NeverCrashTheReader)
                 if (random() % 8 == 0)
                     bad.insert(bad.begin() + static_cast<ptrdiff_t>(random() % (bad.size() + 1)), random() % 64, std::byte{0});
                 ASSERT_TRUE(checkLegacyReader(bad)) << "mutation " << i;
+                ASSERT_TRUE(checkLegacyStreamReader(bad)) << "mutation " << i;
             }
 }

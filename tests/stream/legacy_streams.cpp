@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "tests/stream/legacy_streams.h"
 
+#include "stream/convert_reader.h"
+
 #include <algorithm>
 #include <cctype>
 
@@ -198,6 +200,16 @@ bool checkLegacyReader(std::span<const std::byte> data)
             return false;
     }
     return true;
+}
+
+bool checkLegacyStreamReader(std::span<const std::byte> data)
+{
+    MemorySource source(data);
+    SkippingHandler handler;
+    const auto state = stream::readLegacyStream(source, handler);
+    if (source.offset() > data.size() || (!state && state.error().message.empty()))
+        return false;
+    return state.has_value() == convertLegacy(data).error.empty();
 }
 
 } // namespace godwit::tests

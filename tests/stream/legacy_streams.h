@@ -66,4 +66,7 @@ std::vector<std::string> recordsOf(std::span<const std::byte> converted);
 /// what is called whole can be read. False otherwise.
 bool checkLegacyReader(std::span<const std::byte> data);
 
+/// Read any bytes as what they would become: good exactly when convert() finds them good.
+bool checkLegacyStreamReader(std::span<const std::byte> data);
+
 } // namespace godwit::tests

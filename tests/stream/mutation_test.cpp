@@ -29,3 +29,8 @@ static void mutate(const Bytes &seed, bool (*check)(std::span<const std::byte>),
 TEST(MutatedStreams, NeverCrashTheLibxcReader) { mutate(goodLibxcStream(), checkLibxcReader, 20000); }
 TEST(MutatedStreams, NeverCrashTheLibxlReader) { mutate(goodLibxlStream(), checkLibxlReader, 20000); }
 TEST(MutatedStreams, NeverCrashTheSavefileReader) { mutate(goodSavefile(), checkSavefileReader, 20000); }
+TEST(MutatedStreams, NeverCrashTheVerifier)
+{
+    mutate(goodLibxlStream(), checkVerifier, 20000);
+    mutate(goodLibxcStream(), checkVerifier, 10000);
+}

@@ -3,6 +3,8 @@
 
 #include "stream/libxc_writer.h"
 #include "stream/savefile.h"
+#include "stream/verify.h"
+#include "stream/xl_savefile.h"
 
 #include <algorithm>
 #include <cstring>
@@ -180,11 +182,47 @@ bool checkLibxlReader(std::span<const std::byte> data)
 
 bool checkSavefileReader(std::span<const std::byte> data)
 {
+    const auto bodyOf = [&](size_t headerSize, uint32_t length) {
+        const auto rest = data.subspan(headerSize);
+        return rest.first(std::min<size_t>(rest.size(), length));
+    };
+    const auto xl = stream::decodeXlSavefileHeader(data);
+    if (!explains(xl) || (xl && !explains(stream::decodeXlSavefileData(*xl, bodyOf(stream::xlSavefileHeaderSize, xl->dataLength)))))
+        return false;
     const auto header = stream::decodeSavefileHeader(data);
-    if (!header)
-        return explains(header);
-    const auto rest = data.subspan(stream::savefileHeaderSize);
-    return explains(stream::decodeSavefileXml(*header, rest.first(std::min<size_t>(rest.size(), header->xmlLength))));
+    return explains(header) &&
+           (!header || explains(stream::decodeSavefileXml(*header, bodyOf(stream::savefileHeaderSize, header->xmlLength))));
+}
+
+/// Errors of a reader that are no errors of the stream.
+static bool isOnlyRefused(const std::string &message)
+{
+    // No checkpoints, and one emulator: the readers are for machine guests.
+    return message.find("checkpointed streams") != message.npos || message.find("comes a second time") != message.npos;
+}
+
+bool checkVerifier(std::span<const std::byte> data)
+{
+    constexpr size_t most = 10;
+    MemorySource source(data);
+    const auto report = stream::verifyStream(source, {.maxFindings = most});
+    if (!report || source.offset() > data.size())
+        return false;
+    if (report->findings.size() != std::min<uint64_t>(most, report->errors + report->warnings))
+        return false;
+    for (const auto &finding : report->findings)
+        if (finding.place.empty() || finding.message.empty() || finding.offset > data.size())
+            return false;
+    if (!report->isValid())
+        return true;
+    // The readers know nothing of the verifier.
+    MemorySource again(data);
+    SkippingHandler handler;
+    const bool isLibxl = asText(data).starts_with("LibxlFmt");
+    const auto read = isLibxl ? Result<void>() : libxc::readStream(again, handler);
+    const auto readLibxl = isLibxl ? libxl::readStream(again, handler) : std::optional<libxl::DeviceState>();
+    return report->complete && (read || isOnlyRefused(read.error().message)) &&
+           (readLibxl || isOnlyRefused(readLibxl.error().message));
 }
 
 } // namespace godwit::tests

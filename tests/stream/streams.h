@@ -54,6 +54,26 @@ public:
     size_t pagesRead = 0;
 };
 
+/// Takes everything, and keeps only how much it was.
+class SkippingHandler : public stream::libxc::Handler
+{
+public:
+    base::Result<void> begin(uint32_t, const stream::libxc::DomainHeader &) override { return {}; }
+    base::Result<void> pages(std::span<const stream::libxc::PageWord> words, stream::Source &source) override
+    {
+        count += words.size();
+        return source.skip(words.size() * base::pageSize);
+    }
+    base::Result<void> pageWithoutData(stream::libxc::PageWord) override { return {}; }
+    base::Result<void> record(stream::libxc::RecordType, std::span<const std::byte>) override
+    {
+        count++;
+        return {};
+    }
+
+    size_t count = 0;
+};
+
 Bytes bytesOf(std::string_view text);
 /// A file without a name, at its beginning.
 base::UniqueFd fileWith(std::span<const std::byte> content);
@@ -77,5 +97,7 @@ Bytes goodSavefile();
 bool checkLibxcReader(std::span<const std::byte> data);
 bool checkLibxlReader(std::span<const std::byte> data);
 bool checkSavefileReader(std::span<const std::byte> data);
+/// Verify any bytes as a stream: bounded findings that explain; and what is good can be read.
+bool checkVerifier(std::span<const std::byte> data);
 
 } // namespace godwit::tests

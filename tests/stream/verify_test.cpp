@@ -8,6 +8,7 @@
 #include "tests/stream/legacy_streams.h"
 
 #include <algorithm>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <memory>
 #include <thread>
@@ -176,6 +177,16 @@ Report verify(const Bytes &stream, const VerifyOptions &options = {})
 std::string findingsOf(const Parts &parts)
 {
     return textOf(verify(parts.all()));
+}
+
+/// By this process, in all its system calls.
+uint64_t bytesRead()
+{
+    std::ifstream io("/proc/self/io");
+    std::string name;
+    uint64_t bytes = 0;
+    io >> name >> bytes;
+    return bytes;
 }
 
 Bytes flipped(Bytes data, size_t at, uint8_t bits = 1)
@@ -540,6 +551,34 @@ TEST(VerifyImage, CountsOffsetsFromTheImage)
     const Report report = verifyImage(file.get()).value();
     ASSERT_EQ(report.findings.size(), 1u);
     EXPECT_EQ(report.findings[0].offset, 4336u + goodSavefile().size());
+}
+
+TEST(VerifyImage, ReadsOnlyTheHeadersOfAFile)
+{
+    // 4 GiB of memory, of which the file has none.
+    const UniqueFd file = fileWith(begin(3, DomainType::X86Hvm).xc(Xc::StaticDataEnd).all());
+    ASSERT_GE(::lseek(file.get(), 0, SEEK_END), 0);
+    FdSink sink(file.get());
+    for (uint64_t first = 0; first < 1024 * 1024; first += 1024) {
+        Writer head;
+        head.u32(static_cast<uint32_t>(Xc::PageData));
+        head.u32(8 + 1024 * (8 + 4096));
+        head.u32(1024);
+        head.u32(0);
+        for (uint64_t i = 0; i < 1024; i++)
+            head.u64(first + i);
+        ASSERT_TRUE(sink.write(head.data()));
+        ASSERT_GE(::lseek(file.get(), 1024 * 4096, SEEK_CUR), 0);
+    }
+    Parts tail;
+    addHvmImage(tail).xc(Xc::End).xl(Xl::End);
+    ASSERT_TRUE(sink.write(tail.all()));
+    ASSERT_EQ(::lseek(file.get(), 0, SEEK_SET), 0);
+
+    const uint64_t before = bytesRead();
+    const Report report = verifyImage(file.get()).value();
+    EXPECT_TRUE(report.isValid() && report.complete) << textOf(report);
+    EXPECT_LT(bytesRead() - before, 1024 * 20000u);
 }
 
 TEST(VerifyImage, ReportsWhatCannotBeReadAsAnError)
