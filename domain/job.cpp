@@ -3,6 +3,7 @@
 
 #include "base/i18n.h"
 #include "domain/host.h"
+#include "domain/job_stats.h"
 
 namespace godwit::domain {
 
@@ -97,12 +98,20 @@ void AsyncJob::finish(virDomainJobStatus status)
     job->current->status = status;
     g_clear_pointer(&job->completed, virDomainJobDataFree);
     job->completed = virDomainJobDataCopy(job->current);
+    virTypedParameterPtr params = nullptr;
+    if (auto count = jobStats(job->completed, true).take(&params))
+        privateData(watched_).host->queueEvent(virDomainEventJobCompletedNewFromObj(watched_, params, *count));
+}
+
+void AsyncJob::update(const TransferProgress &progress)
+{
+    if (watched_->job->current)
+        progressOf(watched_->job->current) = progress;
 }
 
 void AsyncJob::complete(const TransferProgress &progress)
 {
-    if (watched_->job->current)
-        progressOf(watched_->job->current) = progress;
+    update(progress);
     finish(VIR_DOMAIN_JOB_STATUS_COMPLETED);
 }
 

@@ -43,7 +43,9 @@ public:
 
     /// Leave the job open beyond this object's life, for resume().
     void keep() { object_ = nullptr; }
-    /// The job has come to its end: keep its figures for domjobinfo --completed, tell the event.
+    /// What is known by now, in between.
+    void update(const hypervisor::TransferProgress &progress);
+    /// The job has come to its end: keep its figures for domjobinfo --completed, queue the event.
     void complete(const hypervisor::TransferProgress &progress);
     /// The job has failed: the same, as failed or cancelled.
     void fail(const base::Error &error);

@@ -32,6 +32,7 @@ struct PrivateData {
     std::unique_ptr<hypervisor::GuestStatus> status;   ///< read from a status file, until adopted
     MigrationPhase phase = MigrationPhase::None;
     bool ranBeforeMigration = false;                   ///< source: and shall again if it fails
+    std::chrono::steady_clock::time_point performedAt; ///< source: when Perform succeeded
     unsigned short migrationPort = 0;                  ///< destination: acquired from the Host's range
     std::string persistentXml;                         ///< destination: for PERSIST_DEST; empty = the live one
     Consoles consoles;                                 ///< who talks to which of its character devices

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "domain/job.h"
+#include "domain/job_stats.h"
 #include "driver/api.h"
 #include "driver/connection.h"
 #include "driver/entry.h"
-#include "driver/typed_params.h"
 
 #include <algorithm>
 
@@ -19,7 +19,6 @@ using domain::Domain;
 using domain::Job;
 using hypervisor::TransferProgress;
 
-static constexpr uint64_t pageSize = 4096;
 static constexpr uint64_t bytesPerMib = 1024 * 1024;
 static constexpr uint64_t maxDowntimeMs = 2'000'000;
 
@@ -38,16 +37,8 @@ static JobData jobDataOf(const Domain &domain, bool completed)
         unsigned long long now = 0;
         if (virTimeMillisNow(&now) == 0 && now > copy->started)
             copy->timeElapsed = now - copy->started;
-    } else if (copy && copy->timeElapsed == 0) {
-        copy->timeElapsed = domain::progressOf(copy.get()).elapsed;
     }
     return copy;
-}
-
-/// Milliseconds until the memory that remains is sent, at the present rate; 0 = unknown.
-static unsigned long long timeRemaining(const TransferProgress &progress)
-{
-    return progress.bandwidth ? progress.memoryRemaining * 1000 / progress.bandwidth : 0;
 }
 
 static Result<void> getJobInfo(virDomainPtr handle, virDomainJobInfoPtr info)
@@ -61,47 +52,11 @@ static Result<void> getJobInfo(virDomainPtr handle, virDomainJobInfoPtr info)
     const TransferProgress &progress = domain::progressOf(data.get());
     info->type = virDomainJobStatusToType(data->status);
     info->timeElapsed = data->timeElapsed;
-    info->timeRemaining = timeRemaining(progress);
+    info->timeRemaining = domain::timeRemaining(data.get());
     info->dataTotal = info->memTotal = progress.memoryTotal;
     info->dataProcessed = info->memProcessed = progress.memoryProcessed;
     info->dataRemaining = info->memRemaining = progress.memoryRemaining;
     return {};
-}
-
-static void addTimes(const virDomainJobData *data, const TransferProgress &progress, bool completed,
-                     TypedParams &params)
-{
-    params.add(VIR_DOMAIN_JOB_OPERATION, static_cast<int>(data->operation));
-    params.add(VIR_DOMAIN_JOB_TIME_ELAPSED, data->timeElapsed);
-    if (!completed && timeRemaining(progress))
-        params.add(VIR_DOMAIN_JOB_TIME_REMAINING, timeRemaining(progress));
-    // While it runs, what to expect; afterwards, what was measured.
-    const uint64_t downtime = completed ? progress.downtime : progress.expectedDowntime;
-    if (downtime)
-        params.add(VIR_DOMAIN_JOB_DOWNTIME, downtime);
-    if (completed) {
-        params.add(VIR_DOMAIN_JOB_SUCCESS, data->status == VIR_DOMAIN_JOB_STATUS_COMPLETED);
-        if (data->errmsg)
-            params.add(VIR_DOMAIN_JOB_ERRMSG, static_cast<const char *>(data->errmsg));
-    }
-}
-
-static void addMemory(const TransferProgress &progress, TypedParams &params)
-{
-    params.add(VIR_DOMAIN_JOB_DATA_TOTAL, progress.memoryTotal);
-    params.add(VIR_DOMAIN_JOB_DATA_PROCESSED, progress.bytesSent);
-    params.add(VIR_DOMAIN_JOB_DATA_REMAINING, progress.memoryRemaining);
-    params.add(VIR_DOMAIN_JOB_MEMORY_TOTAL, progress.memoryTotal);
-    params.add(VIR_DOMAIN_JOB_MEMORY_PROCESSED, progress.memoryProcessed);
-    params.add(VIR_DOMAIN_JOB_MEMORY_REMAINING, progress.memoryRemaining);
-    if (progress.bandwidth)
-        params.add(VIR_DOMAIN_JOB_MEMORY_BPS, progress.bandwidth);
-    params.add(VIR_DOMAIN_JOB_MEMORY_CONSTANT, progress.constantPages);
-    params.add(VIR_DOMAIN_JOB_MEMORY_NORMAL, progress.normalPages);
-    params.add(VIR_DOMAIN_JOB_MEMORY_NORMAL_BYTES, progress.normalPages * pageSize);
-    params.add(VIR_DOMAIN_JOB_MEMORY_DIRTY_RATE, progress.dirtyPagesPerSecond);
-    params.add(VIR_DOMAIN_JOB_MEMORY_ITERATION, progress.iteration);
-    params.add(VIR_DOMAIN_JOB_MEMORY_PAGE_SIZE, pageSize);
 }
 
 static Result<void> getJobStats(virDomainPtr handle, int *type, virTypedParameterPtr *params, int *count,
@@ -117,10 +72,7 @@ static Result<void> getJobStats(virDomainPtr handle, int *type, virTypedParamete
     JobData data = jobDataOf(domain, completed);
     if (!data)
         return {};
-    TypedParams stats;
-    addTimes(data.get(), domain::progressOf(data.get()), completed, stats);
-    addMemory(domain::progressOf(data.get()), stats);
-    *count = TRY(stats.take(params));
+    *count = TRY(domain::jobStats(data.get(), completed).take(params));
     *type = virDomainJobStatusToType(data->status);
     if (completed && !(flags & VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED))
         g_clear_pointer(&domain.object()->job->completed, virDomainJobDataFree);

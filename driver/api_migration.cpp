@@ -102,35 +102,48 @@ static Result<void> prepare(virConnectPtr connection, virTypedParameterPtr param
     return {};
 }
 
-static Result<void> perform(virDomainPtr handle, const char *, virTypedParameterPtr parameters, int count,
-                            const char *cookieIn, int cookieInLength, char **, int *, unsigned flags)
+/// The other side's cookie; empty where it sent none.
+static Result<migration::Cookie> readCookie(const char *cookie, int length)
 {
-    const Request request = TRY(readRequest(handle->conn, parameters, count, flags));
-    migration::Cookie destination;
-    if (cookieIn && cookieInLength > 0)
-        destination = TRY(migration::parseCookie(cookieIn, cookieInLength));
-    Domain domain = TRY(findDomain(handle));
-    TRY(access<virDomainMigratePerform3ParamsEnsureACL>(handle, domain));
-    return migration::perform(domain, request, destination);
+    if (!cookie || length <= 0)
+        return migration::Cookie();
+    return migration::parseCookie(cookie, length);
 }
 
-static Result<virDomainPtr> finish(virConnectPtr connection, virTypedParameterPtr parameters, int count, const char *,
-                                   int, char **, int *, unsigned flags, int cancelled)
+static Result<void> perform(virDomainPtr handle, const char *, virTypedParameterPtr parameters, int count,
+                            const char *cookieIn, int cookieInLength, char **cookieOut, int *cookieOutLength,
+                            unsigned flags)
+{
+    const Request request = TRY(readRequest(handle->conn, parameters, count, flags));
+    const migration::Cookie destination = TRY(readCookie(cookieIn, cookieInLength));
+    Domain domain = TRY(findDomain(handle));
+    TRY(access<virDomainMigratePerform3ParamsEnsureACL>(handle, domain));
+    giveCookie(TRY(migration::perform(domain, request, destination)), cookieOut, cookieOutLength);
+    return {};
+}
+
+static Result<virDomainPtr> finish(virConnectPtr connection, virTypedParameterPtr parameters, int count,
+                                   const char *cookieIn, int cookieInLength, char **cookieOut, int *cookieOutLength,
+                                   unsigned flags, int cancelled)
 {
     const Request request = TRY(readRequest(connection, parameters, count, flags));
     Domain domain = TRY(Domain::byName(hostOf(connection), request.name.c_str()));
     TRY(conf::check(virDomainMigrateFinish3ParamsEnsureACL(connection, domain.def())));
-    TRY(migration::finish(domain, request, cancelled != 0));
+    // A cookie that cannot be read is no reason to lose a guest that is whole.
+    const auto source = readCookie(cookieIn, cookieInLength);
+    const auto reply = TRY(migration::finish(domain, request, source ? *source : migration::Cookie(), cancelled != 0));
+    giveCookie(reply, cookieOut, cookieOutLength);
     return conf::check(virGetDomain(connection, domain.def()->name, domain.def()->uuid, domain.def()->id));
 }
 
-static Result<void> confirm(virDomainPtr handle, virTypedParameterPtr parameters, int count, const char *, int,
-                            unsigned flags, int cancelled)
+static Result<void> confirm(virDomainPtr handle, virTypedParameterPtr parameters, int count, const char *cookieIn,
+                            int cookieInLength, unsigned flags, int cancelled)
 {
     const Request request = TRY(readRequest(handle->conn, parameters, count, flags));
     Domain domain = TRY(findDomain(handle));
     TRY(access<virDomainMigrateConfirm3ParamsEnsureACL>(handle, domain));
-    return migration::confirm(domain, request, cancelled != 0);
+    const auto destination = readCookie(cookieIn, cookieInLength);
+    return migration::confirm(domain, request, destination ? *destination : migration::Cookie(), cancelled != 0);
 }
 
 void fillMigrationApi(virHypervisorDriver &table)

@@ -5,7 +5,7 @@
 #include "driver/connection.h"
 #include "driver/entry.h"
 #include "driver/guest_stats.h"
-#include "driver/typed_params.h"
+#include "conf/typed_params.h"
 
 #include <algorithm>
 #include <array>
@@ -21,6 +21,7 @@ using base::makeError;
 using base::Result;
 using base::strprintf;
 using base::tr;
+using conf::TypedParams;
 using domain::Domain;
 using domain::Job;
 

@@ -65,6 +65,7 @@ struct TransferProgress {
     uint64_t iteration = 0;          ///< round, from 1
     uint64_t expectedDowntime = 0;
     uint64_t downtime = 0;           ///< measured: from the vCPUs' stop; 0 until then
+    uint64_t setup = 0;              ///< until the first page was sent
     std::string tracker;             ///< how dirty pages are found
 };
 

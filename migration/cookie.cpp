@@ -36,6 +36,9 @@ std::string formatCookie(const Cookie &cookie)
             virBufferAsprintf(out, "<secret>%s</secret>\n", ours->secret.c_str());
         if (!ours->persistentXml.empty())
             virBufferEscapeString(out, "<persistent>%s</persistent>\n", ours->persistentXml.c_str());
+        if (ours->stoodStill)
+            virBufferAsprintf(out, "<stood-still unit='ms'>%llu</stood-still>\n",
+                              static_cast<unsigned long long>(ours->stoodStill->count()));
         virBufferAdjustIndent(out, -2);
         virBufferAddLit(out, "</godwit>\n");
     }
@@ -67,6 +70,12 @@ static Result<CookieExtension> parseExtension(xmlXPathContextPtr context)
         (ours.secret.size() != 64 || ours.secret.find_first_not_of("0123456789abcdef") != std::string::npos))
         return broken(tr("the secret is no 64 hexadecimal digits"));
     ours.persistentXml = text("string(./godwit/persistent)", context);
+    if (virXPathNode("./godwit/stood-still", context)) {
+        unsigned milliseconds = 0;
+        if (virXPathUInt("string(./godwit/stood-still)", context, &milliseconds) < 0)
+            return broken(tr("no valid time for which the guest stood still"));
+        ours.stoodStill = std::chrono::milliseconds(milliseconds);
+    }
     return ours;
 }
 

@@ -9,6 +9,7 @@
 #include "conf/libvirt.h"
 
 #include <array>
+#include <chrono>
 #include <optional>
 #include <string>
 
@@ -27,6 +28,9 @@ struct CookieExtension {
     unsigned streamVersionMax = currentStreamVersion;
     std::string secret;          ///< destination: 64 hex digits that the data connection presents
     std::string persistentXml;   ///< source: the persistent definition, for PERSIST_DEST
+    /// How long the guest had stood still when Perform ended (source), or how long Finish took
+    /// until it ran (destination). The sum, with the ways between, is its downtime.
+    std::optional<std::chrono::milliseconds> stoodStill;
 };
 
 struct Cookie {

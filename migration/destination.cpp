@@ -116,10 +116,7 @@ static Result<Cookie> startReceiving(Domain &domain, const Request &request, con
                                      unsigned version, Endpoint &endpoint)
 {
     Host &host = domain.host();
-    Cookie reply;
-    reply.name = domain.def()->name;
-    std::copy_n(domain.def()->uuid, reply.uuid.size(), reply.uuid.begin());
-    reply.hostname = TRY(hostname());
+    Cookie reply = TRY(makeCookie(domain));
     reply.streamVersion = version;
     reply.extension = CookieExtension{.streamVersionMin = version, .streamVersionMax = version};
     if (incoming.fromOurs)
@@ -202,8 +199,8 @@ static Result<void> persist(Domain &domain)
     return {};
 }
 
-/// The guest is whole: make it ours.
-static Result<void> takeOver(Domain &domain, const Request &request, AsyncJob &job)
+/// The guest is whole: make it ours. Answers the transfer's figures.
+static Result<hypervisor::TransferProgress> takeOver(Domain &domain, const Request &request, AsyncJob &job)
 {
     auto guest = TRY(domain.guest());
     auto figures = TRY(domain.unlocked([&] { return guest->finishReceiving(&job); }));
@@ -229,22 +226,34 @@ static Result<void> takeOver(Domain &domain, const Request &request, AsyncJob &j
     rollback.commit();
     if (domain.data().migrationPort)
         virPortAllocatorRelease(std::exchange(domain.data().migrationPort, 0));
-    job.complete(figures);
-    return {};
+    return figures;
 }
 
-Result<void> finish(Domain &domain, const Request &request, bool cancelled)
+Result<Cookie> finish(Domain &domain, const Request &request, const Cookie &fromSource, bool cancelled)
 {
+    using namespace std::chrono;
+    const auto begin = steady_clock::now();
     auto job = TRY(AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_IN));
     virCloseCallbacksDomainRemove(domain.object(), request.connection, destinationClosed);
-    Result<void> taken = cancelled ? makeError(ErrorCode::OperationFailed, tr("the migration of '%s' was cancelled"),
+    Result<hypervisor::TransferProgress> taken =
+        cancelled ? makeError(ErrorCode::OperationFailed, tr("the migration of '%s' was cancelled"),
                                                domain.def()->name)
                                    : takeOver(domain, request, *job);
     if (!taken) {
         job->fail(taken.error());
         discard(domain);
+        return std::move(taken).error();
     }
-    return taken;
+    const auto took = duration_cast<milliseconds>(steady_clock::now() - begin);
+    const auto before = fromSource.extension ? fromSource.extension->stoodStill : std::nullopt;
+    taken->downtime = before ? static_cast<uint64_t>((*before + took).count()) : 0;
+    job->complete(*taken);
+    // The guest runs: nothing may fail any more.
+    auto reply = makeCookie(domain);
+    if (!reply)
+        return Cookie();
+    reply->extension->stoodStill = took;
+    return reply;
 }
 
 } // namespace godwit::migration

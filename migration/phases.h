@@ -39,6 +39,9 @@ inline constexpr unsigned supportedFlags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIS
                                            VIR_MIGRATE_CHANGE_PROTECTION | VIR_MIGRATE_UNSAFE |
                                            VIR_MIGRATE_ABORT_ON_ERROR;
 
+/// What every cookie of ours begins with: the domain, this host, our child (domain locked).
+base::Result<Cookie> makeCookie(const domain::Domain &domain);
+
 /// What a phase that answers with XML or a domain gives back beside its cookie.
 struct BeginReply {
     std::string xml;
@@ -46,8 +49,9 @@ struct BeginReply {
 };
 
 base::Result<BeginReply> begin(domain::Domain &domain, const Request &request);
-base::Result<void> perform(domain::Domain &domain, const Request &request, const Cookie &fromDestination);
-base::Result<void> confirm(domain::Domain &domain, const Request &request, bool cancelled);
+/// The reply is for Finish; what a peer without our child gave stays empty.
+base::Result<Cookie> perform(domain::Domain &domain, const Request &request, const Cookie &fromDestination);
+base::Result<void> confirm(domain::Domain &domain, const Request &request, const Cookie &fromDestination, bool cancelled);
 
 struct PrepareReply {
     std::string uri;
@@ -63,6 +67,7 @@ struct Incoming {
 
 base::Result<Incoming> readIncoming(domain::Host &host, const Request &request, const char *cookie, int length);
 base::Result<PrepareReply> prepare(domain::Host &host, const Request &request, Incoming incoming);
-base::Result<void> finish(domain::Domain &domain, const Request &request, bool cancelled);
+/// The reply is for Confirm.
+base::Result<Cookie> finish(domain::Domain &domain, const Request &request, const Cookie &fromSource, bool cancelled);
 
 } // namespace godwit::migration

@@ -99,6 +99,16 @@ static Result<std::string> outgoingPersistentXml(Domain &domain, const Request &
     return std::string();
 }
 
+Result<Cookie> makeCookie(const Domain &domain)
+{
+    Cookie cookie;
+    cookie.name = domain.def()->name;
+    std::copy_n(domain.def()->uuid, cookie.uuid.size(), cookie.uuid.begin());
+    cookie.hostname = TRY(hostname());
+    cookie.extension.emplace();
+    return cookie;
+}
+
 Result<BeginReply> begin(Domain &domain, const Request &request)
 {
     auto job = TRY(AsyncJob::begin(domain, VIR_ASYNC_JOB_MIGRATION_OUT, VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT,
@@ -106,10 +116,8 @@ Result<BeginReply> begin(Domain &domain, const Request &request)
     TRY(domain.requireActive());
     BeginReply reply;
     reply.xml = TRY(outgoingXml(domain, request.xml));
-    reply.cookie.name = domain.def()->name;
-    std::copy_n(domain.def()->uuid, reply.cookie.uuid.size(), reply.cookie.uuid.begin());
-    reply.cookie.hostname = TRY(hostname());
-    reply.cookie.extension = CookieExtension{.persistentXml = TRY(outgoingPersistentXml(domain, request))};
+    reply.cookie = TRY(makeCookie(domain));
+    reply.cookie.extension->persistentXml = TRY(outgoingPersistentXml(domain, request));
     // Without protection across the phases nobody promises to call Confirm.
     if (request.flags & VIR_MIGRATE_CHANGE_PROTECTION) {
         virCloseCallbacksDomainAdd(domain.object(), request.connection, sourceClosed);
@@ -160,8 +168,9 @@ static Result<hypervisor::TransferProgress> send(Domain &domain, const Request &
     });
 }
 
-Result<void> perform(Domain &domain, const Request &request, const Cookie &fromDestination)
+Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fromDestination)
 {
+    Cookie reply = TRY(makeCookie(domain));
     auto job = TRY(continueJob(domain, request));
     int reason = 0;
     if (request.flags & VIR_MIGRATE_ABORT_ON_ERROR && domain.state(&reason) == VIR_DOMAIN_PAUSED &&
@@ -186,9 +195,23 @@ Result<void> perform(Domain &domain, const Request &request, const Cookie &fromD
     domain.setState(VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_MIGRATION, VIR_DOMAIN_EVENT_SUSPENDED,
                     VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED);
     enterPhase(domain, MigrationPhase::Performed);
-    job->complete(*sent);
+    domain.data().performedAt = std::chrono::steady_clock::now();
+    job->update(*sent);
     job->keep();
-    return {};
+    reply.extension->stoodStill = std::chrono::milliseconds(sent->downtime);
+    return reply;
+}
+
+/// The whole downtime: until Perform ended, the way to Finish, and what Finish took. Only the way
+/// there and back together can be measured here: half of it counts.
+static uint64_t wholeDowntime(const Domain &domain, uint64_t untilPerformed, const Cookie &fromDestination)
+{
+    using namespace std::chrono;
+    if (!fromDestination.extension || !fromDestination.extension->stoodStill)
+        return untilPerformed;
+    const auto sincePerformed = duration_cast<milliseconds>(steady_clock::now() - domain.data().performedAt);
+    const milliseconds finishing = std::min(*fromDestination.extension->stoodStill, sincePerformed);
+    return untilPerformed + static_cast<uint64_t>((finishing + (sincePerformed - finishing) / 2).count());
 }
 
 /// Forget a domain's persistent definition, for UNDEFINE_SOURCE.
@@ -205,7 +228,7 @@ static void undefine(Domain &domain)
     domain.queueLifecycle(VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
 }
 
-Result<void> confirm(Domain &domain, const Request &request, bool cancelled)
+Result<void> confirm(Domain &domain, const Request &request, const Cookie &fromDestination, bool cancelled)
 {
     auto job = TRY(AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_OUT));
     virCloseCallbacksDomainRemove(domain.object(), request.connection, sourceClosed);
@@ -222,6 +245,11 @@ Result<void> confirm(Domain &domain, const Request &request, bool cancelled)
     if (!sent)
         return makeError(ErrorCode::OperationInvalid, tr("domain '%s' has not been sent: it stays here"),
                          domain.def()->name);
+    if (virDomainJobData *data = domain.object()->job->current) {
+        hypervisor::TransferProgress figures = domain::progressOf(data);
+        figures.downtime = wholeDowntime(domain, figures.downtime, fromDestination);
+        job->complete(figures);
+    }
     if (request.flags & VIR_MIGRATE_UNDEFINE_SOURCE)
         undefine(domain);
     return domain::destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED);

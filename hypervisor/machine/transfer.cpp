@@ -125,6 +125,10 @@ void Transfer::onProgress(const control::Progress &progress)
 void Transfer::onDone(const control::Done &done)
 {
     onProgress(done.progress);
+    {
+        std::lock_guard lock(mutex_);
+        progress_.setup = done.setupMs;
+    }
     helperDone_ = true;
     // A helper that is done before QEMU wrote or read anything has not done its work.
     if (state_ != State::Draining && state_ != State::Finishing)

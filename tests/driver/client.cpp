@@ -107,6 +107,13 @@ static void iterationEvent(virConnectPtr, virDomainPtr domain, int iteration, vo
     clientOf(opaque)->record(strprintf("%s:iteration %d", virDomainGetName(domain), iteration));
 }
 
+static void jobCompletedEvent(virConnectPtr, virDomainPtr domain, virTypedParameterPtr params, int count, void *opaque)
+{
+    int operation = -1;
+    EXPECT_EQ(virTypedParamsGetInt(params, count, VIR_DOMAIN_JOB_OPERATION, &operation), 1);
+    clientOf(opaque)->record(strprintf("%s:job %d", virDomainGetName(domain), operation));
+}
+
 /// How many clients of this process use a root.
 static std::map<std::string, int> &openClients()
 {
@@ -127,6 +134,7 @@ Client::Client(const std::string &root) : root_(root)
         {VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, VIR_DOMAIN_EVENT_CALLBACK(ioErrorEvent)},
         {VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(metadataEvent)},
         {VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, VIR_DOMAIN_EVENT_CALLBACK(iterationEvent)},
+        {VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, VIR_DOMAIN_EVENT_CALLBACK(jobCompletedEvent)},
     };
     for (const auto &[event, callback] : wanted) {
         const int id = virConnectDomainEventRegisterAny(connection_, nullptr, event, callback, this, nullptr);

@@ -40,24 +40,6 @@ protected:
 };
 
 /// Typed parameters that free themselves.
-struct Stats {
-    int type = -1;
-    int count = 0;
-    virTypedParameterPtr params = nullptr;
-
-    Stats(const DomainHandle &domain, unsigned flags)
-    {
-        EXPECT_EQ(virDomainGetJobStats(domain.get(), &type, &params, &count, flags), 0) << lastError();
-    }
-    ~Stats() { virTypedParamsFree(params, count); }
-    unsigned long long operator[](const char *name) const
-    {
-        unsigned long long value = ~0ull;
-        virTypedParamsGetULLong(params, count, name, &value);
-        return value;
-    }
-};
-
 TEST_F(LongJob, ShowsItsProgress)
 {
     Client client(root());

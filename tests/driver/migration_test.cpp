@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include "base/strprintf.h"
 #include "tests/driver/fake_test.h"
 
 #include <future>
@@ -73,6 +74,21 @@ TEST_F(Migration, MovesARunningGuest)
     EXPECT_EQ(virDomainIsPersistent(moved.get()), 0);
     EXPECT_EQ(world().aliveCount(), 1u);
     EXPECT_THAT(leftovers("a"), IsEmpty());
+}
+
+TEST_F(Migration, TellsBothSidesHowItWent)
+{
+    auto domain = start();
+    auto moved = migrate(domain);
+    ASSERT_TRUE(moved) << lastError();
+    EXPECT_TRUE(a.sees(base::strprintf("web1:job %d", VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)));
+    EXPECT_TRUE(b.sees(base::strprintf("web1:job %d", VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN)));
+    for (const DomainHandle &side : {std::cref(domain), std::cref(moved)}) {
+        const Stats stats(side, VIR_DOMAIN_JOB_STATS_COMPLETED);
+        EXPECT_EQ(stats.type, VIR_DOMAIN_JOB_COMPLETED);
+        EXPECT_NE(stats[VIR_DOMAIN_JOB_DOWNTIME], ~0ull);
+        EXPECT_GE(stats[VIR_DOMAIN_JOB_DOWNTIME], 3u) << "what the transfer took of it";
+    }
 }
 
 TEST_F(Migration, ThereAndBackAgain)

@@ -157,6 +157,7 @@ class Progress(MigrationCase):
         done = self.target.virsh("domjobinfo", "guest", "--completed")
         self.assertRegex(done, r"Job type:\s+Completed")
         self.assertRegex(done, r"Operation:\s+Incoming migration")
+        self.assertRegex(done, r"Total downtime:\s+\d+\s+ms")
 
     def info(self, word):
         text = self.source.virsh("domjobinfo", "guest")

@@ -43,7 +43,8 @@ TEST(Cookie, RoundTripsWithOurChild)
     cookie.extension = CookieExtension{.streamVersionMin = 2,
                                        .streamVersionMax = 3,
                                        .secret = std::string(64, 'a'),
-                                       .persistentXml = "<domain>&amp;</domain>"};
+                                       .persistentXml = "<domain>&amp;</domain>",
+                                       .stoodStill = std::chrono::milliseconds(69)};
     auto back = parse(formatCookie(cookie));
     ASSERT_TRUE(back) << back.error().message;
     EXPECT_EQ(back->name, cookie.name);
@@ -53,6 +54,7 @@ TEST(Cookie, RoundTripsWithOurChild)
     EXPECT_EQ(back->extension->streamVersionMax, 3u);
     EXPECT_EQ(back->extension->secret, cookie.extension->secret);
     EXPECT_EQ(back->extension->persistentXml, cookie.extension->persistentXml);
+    EXPECT_EQ(back->extension->stoodStill, cookie.extension->stoodStill);
 }
 
 TEST(Cookie, PassesOverChildrenItDoesNotKnow)

@@ -7,7 +7,7 @@
 #include <string>
 #include <type_traits>
 
-namespace godwit::driver {
+namespace godwit::conf {
 
 /// A growing list of libvirt's typed parameters. The C type of a value decides the
 /// parameter's type, which is part of the public interface: cast where it matters.
@@ -39,13 +39,13 @@ public:
     base::Result<int> take(virTypedParameterPtr *params)
     {
         if (failed_)
-            return conf::takeLibvirtError();
+            return takeLibvirtError();
         return static_cast<int>(virTypedParamListStealParams(list_.get(), params));
     }
 
 private:
-    std::unique_ptr<virTypedParamList, conf::FreeWith<virTypedParamListFree>> list_;
+    std::unique_ptr<virTypedParamList, FreeWith<virTypedParamListFree>> list_;
     bool failed_ = false;   ///< with libvirt's error raised; a name that is too long, say
 };
 
-} // namespace godwit::driver
+} // namespace godwit::conf
