@@ -69,7 +69,7 @@ public:
 
     Result<void> deviceState(const libxl::EmulatorHeader &header, std::optional<uint64_t> length, Source &state) override
     {
-        ImageInfo::DeviceModel &model = info_.deviceModel.emplace();
+        DeviceModelInfo &model = info_.deviceModel.emplace();
         model.header = header;
         if (length) {
             model.length = *length;

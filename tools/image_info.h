@@ -11,12 +11,12 @@
 
 namespace godwit::tools {
 
-struct ImageInfo {
-    struct DeviceModel {
-        stream::libxl::EmulatorHeader header;
-        uint64_t length = 0;
-    };
+struct DeviceModelInfo {
+    stream::libxl::EmulatorHeader header;
+    uint64_t length = 0;   ///< of its state, in bytes
+};
 
+struct ImageInfo {
     /// The Xen specification's name of a page type.
     static const char *nameOf(stream::libxc::PageType type);
 
@@ -30,7 +30,7 @@ struct ImageInfo {
     uint64_t processors = 0;                            ///< whose state is in the stream: a PV guest's
     uint64_t checkpoints = 0;
     std::vector<std::pair<std::string, uint64_t>> parts;    ///< other records: how many, as they came first
-    std::optional<DeviceModel> deviceModel;
+    std::optional<DeviceModelInfo> deviceModel;
     uint64_t end = 0;                                   ///< of the stream, in the input
     uint64_t trailing = 0;                              ///< bytes behind it, in a file
 };

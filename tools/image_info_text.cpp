@@ -95,7 +95,7 @@ std::string describeParts(const ImageInfo &info)
     return out;
 }
 
-std::string describeDeviceModel(const ImageInfo::DeviceModel &model)
+std::string describeDeviceModel(const DeviceModelInfo &model)
 {
     return strprintf(tr("%s, %llu bytes"), emulatorName(model.header), Number{model.length});
 }
