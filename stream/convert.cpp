@@ -169,8 +169,8 @@ private:
         uint64_t length = 0;
         for (bool more = true; more;) {
             const size_t count = TRY(source.readUpTo(buffer));
-            if (length == 0 && (count < 4 || asText(buffer).substr(0, 4) != "QEVM"))
-                return makeError(ErrorCode::BadFormat, tr("has a state that QEMU did not write"));
+            if (length == 0)
+                TRY(checkQemuState(std::span(buffer).first(count)));
             length += count;
             if (length > libxl::maxDeviceState)
                 return makeError(ErrorCode::BadFormat, tr("has a state of more than %u bytes"), libxl::maxDeviceState);

@@ -88,7 +88,7 @@ public:
             state.data.resize(had + count);
             more = count == step;
         }
-        return {};
+        return checkQemuState(state.data);
     }
 
     Result<void> end(bool) override { return {}; }

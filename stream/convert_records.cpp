@@ -2,6 +2,7 @@
 #include "stream/convert_records.h"
 
 #include "base/bytes.h"
+#include "base/i18n.h"
 #include "stream/libxc_bodies.h"
 
 namespace godwit::stream {
@@ -45,6 +46,14 @@ std::vector<std::byte> encodePvInfo(const legacy::PvInfo &pv)
 std::vector<std::byte> encodeP2mRange(uint64_t pages)
 {
     return libxc::encodeP2mFrames({0, static_cast<uint32_t>(pages - 1), {}});
+}
+
+Result<void> checkQemuState(std::span<const std::byte> begin)
+{
+    constexpr std::string_view magic = "QEVM";
+    if (asText(begin).substr(0, magic.size()) != magic)
+        return makeError(ErrorCode::BadFormat, tr("has a state that QEMU did not write"));
+    return {};
 }
 
 } // namespace godwit::stream

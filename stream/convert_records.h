@@ -18,4 +18,7 @@ std::vector<std::byte> encodePvInfo(const legacy::PvInfo &pv);
 /// What stands in X86_PV_P2M_FRAMES before the frames of pages 0 to `pages` - 1.
 std::vector<std::byte> encodeP2mRange(uint64_t pages);
 
+/// Fails unless these bytes, a state's first that had no length of its own, are of QEMU's file.
+base::Result<void> checkQemuState(std::span<const std::byte> begin);
+
 } // namespace godwit::stream

@@ -170,6 +170,19 @@ TEST(ConvertLegacy, TellsItsProgress)
     EXPECT_EQ(read, (std::vector<uint64_t>{8 + 4 + 1024 * 4104, 8 + 2 * (4 + 1024 * 4104)}));
 }
 
+TEST(ReadLegacy, RefusesAStateThatQemuDidNotWrite)
+{
+    for (const char *state : {"", "QEV", "something else"}) {
+        const Bytes input = LegacyStream(Width::Bits64).batch({3}).chunk(Chunk::End).hvmTail()
+            .text("QemuDeviceModelRecord").text(state).take();
+        MemorySource source(input);
+        RecordingHandler handler;
+        const auto read = readLegacyStream(source, handler);
+        ASSERT_FALSE(read) << state;
+        EXPECT_NE(read.error().message.find("QEMU did not write"), std::string::npos) << read.error().message;
+    }
+}
+
 TEST(ReadLegacy, DeliversWhatTheConvertedStreamHas)
 {
     const Bytes pv = goodLegacyPv(Width::Bits32);
