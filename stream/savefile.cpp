@@ -16,6 +16,7 @@ namespace {
 constexpr std::string_view magic{"libvirt-xml\n \0 \r", 16};
 constexpr uint32_t extensionMagic = 0x54576447;   // "GdWT" in a little-endian file
 constexpr size_t spareWords = 6;
+constexpr size_t indexWords = 3;
 constexpr size_t checksumAt = 28;
 
 /// Images that are not ours, so that the error can say what they are.
@@ -90,7 +91,28 @@ Result<SavefileExtension> decodeExtension(Reader &in)
         return makeError(ErrorCode::BadFormat, tr("image layout %u is not known"), layout);
     if (state > static_cast<uint32_t>(SavedState::Paused))
         return makeError(ErrorCode::BadFormat, tr("saved state %u is not known"), state);
-    return SavefileExtension{static_cast<SavefileLayout>(layout), static_cast<SavedState>(state)};
+    SavefileExtension out{static_cast<SavefileLayout>(layout), static_cast<SavedState>(state)};
+    if (out.layout == SavefileLayout::Aligned) {
+        out.index.firstBatch = TRY(in.u32());
+        out.index.headSize = TRY(in.u32());
+        out.index.batchPages = TRY(in.u32());
+        TRY(check(out.index));
+    }
+    return out;
+}
+
+void encodeExtension(Writer &out, const SavefileExtension &extension)
+{
+    out.u32(static_cast<uint32_t>(extension.layout));
+    out.u32(static_cast<uint32_t>(extension.state));
+    size_t spare = spareWords;
+    if (extension.layout == SavefileLayout::Aligned) {
+        out.u32(extension.index.firstBatch);
+        out.u32(extension.index.headSize);
+        out.u32(extension.index.batchPages);
+        spare -= indexWords;
+    }
+    out.zeros(spare * sizeof(uint32_t));
 }
 
 Result<void> checkXml(const std::string &xml, size_t alignment)
@@ -104,10 +126,26 @@ Result<void> checkXml(const std::string &xml, size_t alignment)
 
 } // namespace
 
+Result<void> check(const AlignedIndex &index)
+{
+    const uint64_t leastHead = 16 + uint64_t{index.batchPages} * sizeof(uint64_t);
+    if (index.batchPages == 0 || index.batchPages > maxBatchPages)
+        return makeError(ErrorCode::BadFormat, tr("the image's index has batches of %u pages (%u are allowed)"),
+                         index.batchPages, maxBatchPages);
+    if (index.headSize % pageSize != 0 || index.headSize < leastHead || index.headSize > maxBatchHead)
+        return makeError(ErrorCode::BadFormat, tr("the image's index has heads of %u bytes for batches of %u pages"),
+                         index.headSize, index.batchPages);
+    if (index.firstBatch % pageSize != 0 || index.firstBatch == 0 || index.firstBatch > maxFirstBatch)
+        return makeError(ErrorCode::BadFormat, tr("the image's index has its first batch at byte %u"), index.firstBatch);
+    return {};
+}
+
 Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, const SavefileExtension &extension,
                                               size_t alignment)
 {
     TRY(checkXml(xml, alignment));
+    if (extension.layout == SavefileLayout::Aligned)
+        TRY(check(extension.index));
     const size_t unpadded = savefileHeaderSize + xml.size() + 1;
     const size_t total = (unpadded + alignment - 1) / alignment * alignment;
     Writer body;
@@ -121,9 +159,7 @@ Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, const Save
         out.u32(static_cast<uint32_t>(body.size()));
         out.u32(extensionMagic);
         out.u32(checksum);
-        out.u32(static_cast<uint32_t>(extension.layout));
-        out.u32(static_cast<uint32_t>(extension.state));
-        out.zeros(spareWords * sizeof(uint32_t));
+        encodeExtension(out, extension);
         return out;
     };
     Writer out = header(crc32(body.data(), headerChecksum(header(0).data())));
@@ -181,6 +217,9 @@ Result<SavefileHeader> decodeSavefileHeader(std::span<const std::byte> header)
     out.checksum = TRY(in.u32());
     out.headerChecksum = headerChecksum(header);
     out.extension = TRY(decodeExtension(in));
+    if (out.extension->layout == SavefileLayout::Aligned && (savefileHeaderSize + out.xmlLength) % pageSize != 0)
+        return makeError(ErrorCode::BadFormat, tr("the image calls itself aligned and has %u bytes of domain XML"),
+                         out.xmlLength);
     return out;
 }
 

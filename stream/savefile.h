@@ -28,10 +28,28 @@ enum class SavefileLayout : uint32_t {
 
 enum class SavedState : uint32_t { Unknown = 0, Running = 1, Paused = 2 };
 
+/// Where the pages of an aligned image lie (docs/stream.md, "Aligned image"): the first batch
+/// stands `firstBatch` bytes from the stream's first one; each batch is `headSize` bytes of
+/// record header and page words, then the data of up to `batchPages` pages.
+struct AlignedIndex {
+    uint32_t firstBatch = 4096;
+    uint32_t headSize = 12288;
+    uint32_t batchPages = 1024;
+    bool operator==(const AlignedIndex &) const = default;
+};
+
+inline constexpr uint32_t maxFirstBatch = 4 * 1024 * 1024;
+inline constexpr uint32_t maxBatchHead = 256 * 1024;
+inline constexpr uint32_t maxBatchPages = 16384;
+
+/// An index is anybody's claim: hold it against its limits.
+base::Result<void> check(const AlignedIndex &index);
+
 /// What our own images say in the words that stock readers ignore.
 struct SavefileExtension {
     SavefileLayout layout = SavefileLayout::Plain;
     SavedState state = SavedState::Unknown;
+    AlignedIndex index = {};   ///< of an aligned image; else as it is by default
     bool operator==(const SavefileExtension &) const = default;
 };
 

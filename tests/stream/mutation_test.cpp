@@ -34,3 +34,4 @@ TEST(MutatedStreams, NeverCrashTheVerifier)
     mutate(goodLibxlStream(), checkVerifier, 20000);
     mutate(goodLibxcStream(), checkVerifier, 10000);
 }
+TEST(MutatedStreams, NeverCrashTheReaderOfAnAlignedImagesHead) { mutate(goodAlignedSavefile(), checkSavefileReader, 20000); }

@@ -93,6 +93,44 @@ TEST(Savefile, ReadsStockImagesOfBothVersionsAndOrders)
     }
 }
 
+TEST(Savefile, CarriesTheIndexOfAnAlignedImage)
+{
+    const AlignedIndex index{.firstBatch = 8192, .headSize = 16384, .batchPages = 7};
+    const SavefileExtension aligned{SavefileLayout::Aligned, SavedState::Running, index};
+    const auto image = encodeSavefile(xml, aligned, 4096);
+    ASSERT_TRUE(image) << image.error().message;
+    EXPECT_EQ(readBytes(*image)->header.extension, aligned);
+    const std::span<const std::byte> head(*image);
+    Reader words(head.subspan(40, 24), ByteOrder::native);
+    EXPECT_EQ(words.u32().value(), 8192u);
+    EXPECT_EQ(words.u32().value(), 16384u);
+    EXPECT_EQ(words.u32().value(), 7u);
+    EXPECT_TRUE(words.zeros(12));
+    const auto plain = encodeSavefile(xml, {SavefileLayout::Plain, SavedState::Running, index});
+    EXPECT_EQ(readBytes(*plain)->header.extension->index, AlignedIndex()) << "a plain image has none";
+}
+
+TEST(Savefile, RefusesAnIndexBeyondItsLimitsByName)
+{
+    EXPECT_FALSE(encodeSavefile(xml, {SavefileLayout::Aligned, SavedState::Running, {.batchPages = 0}}, 4096));
+    const Bytes good = encodeSavefile(xml, {SavefileLayout::Aligned, SavedState::Running}, 4096).value();
+    const auto patched = [&](size_t at, uint32_t value) {
+        Bytes bad = good;
+        std::memcpy(&bad[at], &value, sizeof value);
+        return errorOf(bad);
+    };
+    for (uint32_t value : {0u, 1u, 0x80000000u, ~0u}) {
+        EXPECT_NE(patched(40, value).find("first batch at byte " + std::to_string(value)), std::string::npos);
+        EXPECT_NE(patched(44, value).find("heads of " + std::to_string(value)), std::string::npos);
+        if (value != 1) {
+            EXPECT_NE(patched(48, value).find("batches of " + std::to_string(value)), std::string::npos);
+        }
+    }
+    EXPECT_NE(patched(48, 1).find("checksum"), std::string::npos);
+    EXPECT_EQ(errorOf(encodeSavefile(xml, {SavefileLayout::Aligned, SavedState::Running}).value()),
+              "the image calls itself aligned and has " + std::to_string(xml.size() + 1) + " bytes of domain XML");
+}
+
 TEST(Savefile, RejectsEveryTruncation)
 {
     const Bytes image = goodSavefile();

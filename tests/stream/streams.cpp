@@ -160,6 +160,12 @@ Bytes goodSavefile()
                                   {stream::SavefileLayout::Plain, stream::SavedState::Running}).value();
 }
 
+Bytes goodAlignedSavefile()
+{
+    return stream::encodeSavefile("<domain type='qemu'/>",
+                                  {stream::SavefileLayout::Aligned, stream::SavedState::Running}, 4096).value();
+}
+
 template <typename T>
 static bool explains(const Result<T> &result)
 {

@@ -92,6 +92,7 @@ Bytes libxcStream(const Bytes &records);
 Bytes goodLibxcStream();
 Bytes goodLibxlStream();
 Bytes goodSavefile();
+Bytes goodAlignedSavefile();
 
 /// Run every reader over any bytes: no crash, and an error has a message. False otherwise.
 bool checkLibxcReader(std::span<const std::byte> data);

@@ -32,6 +32,8 @@ def libvirt_image(stream, version=2, xml=XML, order="<", extension=None, padding
     words = [0] * 10
     if extension:
         words[0], words[2:4] = 0x54576447, extension
+        if extension[0] == 1:
+            words[4:7] = 4096, 12288, 1024
 
     def header():
         return b"libvirt-xml\n \0 \r" + struct.pack(order + "12I", version, len(body), *words)
