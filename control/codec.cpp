@@ -53,6 +53,7 @@ public:
             Item::fields(item, *this);
     }
     void operator()(const char *, const Progress &value) { Progress::fields(value, *this); }
+    void operator()(const char *, const ImageIndex &value) { ImageIndex::fields(value, *this); }
 
     Result<std::vector<std::byte>> take()
     {
@@ -133,6 +134,7 @@ public:
             Item::fields(items.emplace_back(), *this);
     }
     void operator()(const char *, Progress &value) { Progress::fields(value, *this); }
+    void operator()(const char *, ImageIndex &value) { ImageIndex::fields(value, *this); }
 
     Result<void> finish()
     {

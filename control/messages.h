@@ -41,6 +41,22 @@ struct Region {
     bool operator==(const Region &) const = default;
 };
 
+/// Where pages lie in an aligned image (docs/stream.md); all zeros: a plain stream.
+struct ImageIndex {
+    uint32_t firstBatch = 0;
+    uint32_t headSize = 0;
+    uint32_t batchPages = 0;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("firstBatch", self.firstBatch);
+        visit("headSize", self.headSize);
+        visit("batchPages", self.batchPages);
+    }
+    bool operator==(const ImageIndex &) const = default;
+};
+
 enum class StreamKind : uint32_t {
     Invalid = 0,
     File = 1,       ///< seekable image, from its current offset
@@ -81,6 +97,8 @@ struct Save {
     uint32_t maxRounds = 0;        ///< fail when the guest is still too busy after so many; 0: never
     uint64_t bandwidth = 0;        ///< bytes per second; 0: unlimited
     uint32_t downtimeMs = 300;     ///< stop the guest when the rest takes no longer
+    ImageIndex index;              ///< File: write an aligned image with this index
+    bool bypassCache = false;      ///< with an index: write pages by direct I/O
 
     template <typename Self, typename Visit>
     static void fields(Self &self, Visit &&visit)
@@ -94,6 +112,8 @@ struct Save {
         visit("maxRounds", self.maxRounds);
         visit("bandwidth", self.bandwidth);
         visit("downtimeMs", self.downtimeMs);
+        visit("index", self.index);
+        visit("bypassCache", self.bypassCache);
     }
     bool operator==(const Save &) const = default;
 };
@@ -113,6 +133,8 @@ struct Restore {
     std::string secret;                 ///< Channel, Listener: 64 hex digits; else empty
     uint32_t connectTimeoutMs = 30000;  ///< Listener: until a peer with the secret is there
     uint32_t prefaceTimeoutMs = 2000;   ///< Listener: what one connector may take to show it
+    ImageIndex index;                   ///< File: what the image says of itself; it is held to it
+    bool bypassCache = false;           ///< with an index: read pages by direct I/O
 
     template <typename Self, typename Visit>
     static void fields(Self &self, Visit &&visit)
@@ -124,6 +146,8 @@ struct Restore {
         visit("secret", self.secret);
         visit("connectTimeoutMs", self.connectTimeoutMs);
         visit("prefaceTimeoutMs", self.prefaceTimeoutMs);
+        visit("index", self.index);
+        visit("bypassCache", self.bypassCache);
     }
     bool operator==(const Restore &) const = default;
 };

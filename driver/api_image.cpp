@@ -28,9 +28,19 @@ static Result<std::optional<bool>> wantedState(unsigned flags)
     return std::optional<bool>(flags == VIR_DOMAIN_SAVE_RUNNING);
 }
 
+/// The flags of a save.
+static Result<migration::SaveOptions> saveOptions(const char *xml, unsigned flags)
+{
+    migration::SaveOptions options;
+    options.xml = xml ? xml : "";
+    options.bypassCache = flags & VIR_DOMAIN_SAVE_BYPASS_CACHE;
+    options.running = TRY(wantedState(flags & ~unsigned{VIR_DOMAIN_SAVE_BYPASS_CACHE}));
+    return options;
+}
+
 static Result<void> saveFlags(virDomainPtr handle, const char *to, const char *xml, unsigned flags)
 {
-    migration::SaveOptions options{.xml = xml ? xml : "", .running = TRY(wantedState(flags))};
+    const migration::SaveOptions options = TRY(saveOptions(xml, flags));
     Domain domain = TRY(findDomain(handle));
     TRY(access<virDomainSaveFlagsEnsureACL>(handle, domain));
     TRY(domain.requireActive());
@@ -68,11 +78,12 @@ static Result<void> saveParams(virDomainPtr handle, virTypedParameterPtr paramet
 
 static Result<void> restoreFlags(virConnectPtr connection, const char *from, const char *xml, unsigned flags)
 {
-    const std::optional<bool> running = TRY(wantedState(flags));
+    const bool bypassCache = flags & VIR_DOMAIN_SAVE_BYPASS_CACHE;
+    const std::optional<bool> running = TRY(wantedState(flags & ~unsigned{VIR_DOMAIN_SAVE_BYPASS_CACHE}));
     Host &host = hostOf(connection);
     migration::Image image = TRY(migration::openImage(host, from, xml));
     TRY(conf::check(virDomainRestoreFlagsEnsureACL(connection, image.def.get())));
-    TRY(migration::restoreDomain(host, std::move(image), running));
+    TRY(migration::restoreDomain(host, std::move(image), {running, bypassCache}));
     return {};
 }
 
@@ -119,10 +130,10 @@ static Result<void> saveImageDefineXml(virConnectPtr connection, const char *fil
 
 static Result<void> managedSave(virDomainPtr handle, unsigned flags)
 {
-    const std::optional<bool> running = TRY(wantedState(flags));
+    const migration::SaveOptions options = TRY(saveOptions(nullptr, flags));
     Domain domain = TRY(findDomain(handle));
     TRY(access<virDomainManagedSaveEnsureACL>(handle, domain));
-    return migration::managedSave(domain, running);
+    return migration::managedSave(domain, options);
 }
 
 static Result<int> hasManagedSaveImage(virDomainPtr handle, unsigned flags)

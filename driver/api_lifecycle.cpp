@@ -29,17 +29,9 @@ static void destroyOnClose(virDomainObj *object, virConnectPtr)
                                     VIR_DOMAIN_EVENT_STOPPED_DESTROYED).has_value();
 }
 
-static Result<void> refuseUnsupportedStart(unsigned flags)
-{
-    TRY(checkFlags(flags, createFlags));
-    if (flags & VIR_DOMAIN_START_BYPASS_CACHE)
-        return makeError(ErrorCode::Unsupported, "%s", tr("bypassing the cache is not supported yet"));
-    return {};
-}
-
 static Result<virDomainPtr> createXml(virConnectPtr connection, const char *xml, unsigned flags)
 {
-    TRY(refuseUnsupportedStart(flags));
+    TRY(checkFlags(flags, createFlags));
     unsigned parseFlags = VIR_DOMAIN_DEF_PARSE_INACTIVE;
     if (flags & VIR_DOMAIN_START_VALIDATE)
         parseFlags |= VIR_DOMAIN_DEF_PARSE_VALIDATE_SCHEMA;
@@ -62,12 +54,13 @@ static Result<virDomainPtr> createXml(virConnectPtr connection, const char *xml,
 
 static Result<void> createWithFlags(virDomainPtr handle, unsigned flags)
 {
-    TRY(refuseUnsupportedStart(flags));
+    TRY(checkFlags(flags, createFlags));
     Domain domain = TRY(findDomain(handle));
     TRY(access<virDomainCreateWithFlagsEnsureACL>(handle, domain));
     migration::StartOptions options;
     options.paused = flags & VIR_DOMAIN_START_PAUSED;
     options.forceBoot = flags & VIR_DOMAIN_START_FORCE_BOOT;
+    options.bypassCache = flags & VIR_DOMAIN_START_BYPASS_CACHE;
     TRY(migration::startPersistent(domain, options));
     if (flags & VIR_DOMAIN_START_AUTODESTROY)
         virCloseCallbacksDomainAdd(domain.object(), handle->conn, destroyOnClose);

@@ -36,7 +36,7 @@ static Result<void> checkRegions(std::vector<Region> regions, uint64_t filePages
     return {};
 }
 
-Result<MemoryMap> MemoryMap::map(int ramFd, std::vector<Region> regions)
+Result<MemoryMap> MemoryMap::map(int ramFd, std::vector<Region> regions, Access access)
 {
     struct stat status{};
     if (::fstat(ramFd, &status) < 0)
@@ -51,7 +51,8 @@ Result<MemoryMap> MemoryMap::map(int ramFd, std::vector<Region> regions)
     for (const Region &region : regions)
         out.guestPages_ += region.pages;
     out.regions_ = std::move(regions);
-    void *base = ::mmap(nullptr, out.filePages_ * pageSize, PROT_READ, MAP_SHARED | MAP_NORESERVE, ramFd, 0);
+    const int protection = access == Access::Write ? PROT_READ | PROT_WRITE : PROT_READ;
+    void *base = ::mmap(nullptr, out.filePages_ * pageSize, protection, MAP_SHARED | MAP_NORESERVE, ramFd, 0);
     if (base == MAP_FAILED)
         return systemError(errno, tr("cannot map the guest's RAM"));
     out.base_ = static_cast<std::byte *>(base);
@@ -76,6 +77,14 @@ std::optional<uint64_t> MemoryMap::find(Pfn pfn) const
         if (pfn >= region.firstPfn && pfn.value - region.firstPfn.value < region.pages)
             return region.firstPage + (pfn.value - region.firstPfn.value);
     return {};
+}
+
+Result<stream::AlignedLayout> MemoryMap::layout(const stream::AlignedIndex &index) const
+{
+    std::vector<stream::PageRun> runs;
+    for (const Region &region : regions_)
+        runs.push_back({region.firstPfn, region.pages});
+    return stream::AlignedLayout::make(index, runs);
 }
 
 PageSet MemoryMap::allPages() const

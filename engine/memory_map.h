@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "engine/page_set.h"
+#include "stream/aligned.h"
 
 #include <optional>
 #include <span>
@@ -24,9 +25,11 @@ struct Region {
 class MemoryMap
 {
 public:
-    /// Map the file (borrowed for the map's life) for reading. Refuses regions that overlap,
-    /// as pfns or in the file, and those beyond the file's end.
-    static base::Result<MemoryMap> map(int ramFd, std::vector<Region> regions);
+    enum class Access { Read, Write };
+
+    /// Map the file (borrowed for the map's life). Refuses regions that overlap, as pfns or in
+    /// the file, and those beyond the file's end.
+    static base::Result<MemoryMap> map(int ramFd, std::vector<Region> regions, Access access = Access::Read);
 
     MemoryMap(MemoryMap &&other) noexcept;
     MemoryMap &operator=(MemoryMap &&) = delete;
@@ -39,8 +42,16 @@ public:
     std::span<const Region> regions() const { return regions_; }
 
     const std::byte *page(uint64_t number) const { return base_ + number * base::pageSize; }
+    /// So many neighbours, of a map made for writing.
+    std::span<std::byte> writablePages(uint64_t first, uint64_t count) const
+    {
+        return {base_ + first * base::pageSize, count * base::pageSize};
+    }
     /// The number of a guest's page, or nothing where the guest has no memory.
     std::optional<uint64_t> find(base::Pfn pfn) const;
+
+    /// Where the pages are in an aligned image of this guest.
+    base::Result<stream::AlignedLayout> layout(const stream::AlignedIndex &index) const;
 
     /// Every page of the regions.
     PageSet allPages() const;

@@ -27,8 +27,7 @@ public:
 
     Result<void> begin(uint32_t, const libxc::DomainHeader &header) override
     {
-        if (header.type != libxc::DomainType::X86Hvm)
-            return makeError(ErrorCode::Unsupported, tr("the stream is of a paravirtual guest, which needs Xen"));
+        TRY(checkDomain(header));
         meter_.firstPage();
         return {};
     }
@@ -89,15 +88,7 @@ private:
         do
             written_.add(numbers_[end++]);
         while (end < numbers_.size() && numbers_[end] == numbers_[end - 1] + 1 && !isSuperfluous(end));
-        const auto *data = &buffer_[first * pageSize];
-        const size_t length = (end - first) * pageSize;
-        for (size_t done = 0; done < length;) {
-            const auto offset = static_cast<off_t>(numbers_[first] * pageSize + done);
-            const ssize_t count = ::pwrite(memory_.fd(), data + done, length - done, offset);
-            if (count < 0 && errno != EINTR)
-                return systemError(errno, tr("cannot write the guest's RAM"));
-            done += static_cast<size_t>(std::max<ssize_t>(count, 0));
-        }
+        TRY(writeRam(memory_, numbers_[first], {&buffer_[first * pageSize], (end - first) * pageSize}));
         return end;
     }
 
@@ -111,8 +102,7 @@ private:
 
 } // namespace
 
-Result<std::vector<std::byte>> restore(const MemoryMap &memory, stream::Source &source, Meter &meter,
-                                       StreamVersion version)
+void beginRestore(const MemoryMap &memory, Meter &meter)
 {
     meter.update([&](Statistics &statistics) {
         statistics.memoryTotal = memory.guestPages() * pageSize;
@@ -120,9 +110,18 @@ Result<std::vector<std::byte>> restore(const MemoryMap &memory, stream::Source &
         statistics.iteration = 1;
     });
     meter.enter(Phase::Memory);
-    MemoryFiller filler(memory, source, meter);
-    auto state = TRY(version == StreamVersion::Legacy ? stream::readLegacyStream(source, filler)
-                                                      : libxl::readStream(source, filler));
+}
+
+Result<void> checkDomain(const libxc::DomainHeader &header)
+{
+    if (header.type != libxc::DomainType::X86Hvm)
+        return makeError(ErrorCode::Unsupported, tr("the stream is of a paravirtual guest, which needs Xen"));
+    return {};
+}
+
+Result<std::vector<std::byte>> endRestore(const MemoryMap &memory, Meter &meter, uint64_t offset,
+                                          std::optional<libxl::DeviceState> state)
+{
     if (!state)
         return makeError(ErrorCode::BadFormat, tr("the stream has no EMULATOR_CONTEXT"));
     if (state->header.emulator == libxl::Emulator::QemuTraditional)
@@ -130,10 +129,32 @@ Result<std::vector<std::byte>> restore(const MemoryMap &memory, stream::Source &
     meter.update([&](Statistics &statistics) {
         statistics.memoryRemaining = 0;
         statistics.deviceStateBytes = state->data.size();
-        statistics.streamBytes = source.offset();
+        statistics.streamBytes = offset;
         statistics.constantPages = memory.guestPages() - std::min(statistics.normalPages, memory.guestPages());
     });
     return std::move(state->data);
+}
+
+Result<void> writeRam(const MemoryMap &memory, uint64_t page, std::span<const std::byte> data)
+{
+    for (size_t done = 0; done < data.size();) {
+        const auto offset = static_cast<off_t>(page * pageSize + done);
+        const ssize_t count = ::pwrite(memory.fd(), data.data() + done, data.size() - done, offset);
+        if (count < 0 && errno != EINTR)
+            return systemError(errno, tr("cannot write the guest's RAM"));
+        done += static_cast<size_t>(std::max<ssize_t>(count, 0));
+    }
+    return {};
+}
+
+Result<std::vector<std::byte>> restore(const MemoryMap &memory, stream::Source &source, Meter &meter,
+                                       StreamVersion version)
+{
+    beginRestore(memory, meter);
+    MemoryFiller filler(memory, source, meter);
+    auto state = TRY(version == StreamVersion::Legacy ? stream::readLegacyStream(source, filler)
+                                                      : libxl::readStream(source, filler));
+    return endRestore(memory, meter, source.offset(), std::move(state));
 }
 
 } // namespace godwit::engine

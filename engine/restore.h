@@ -4,7 +4,10 @@
 #include "engine/memory_map.h"
 #include "engine/meter.h"
 #include "stream/fd_io.h"
+#include "stream/libxl_stream.h"
+#include "stream/savefile.h"
 
+#include <optional>
 #include <vector>
 
 namespace godwit::engine {
@@ -16,5 +19,27 @@ enum class StreamVersion : uint32_t { Legacy = 1, Libxl2 = 2 };
 /// state. Memory is not to be used when it fails.
 base::Result<std::vector<std::byte>> restore(const MemoryMap &memory, stream::Source &source, Meter &meter,
                                              StreamVersion version = StreamVersion::Libxl2);
+
+/// A saved image of version Libxl2, plain or aligned.
+struct ImageSource {
+    int fd = -1;                                 ///< a regular file, at the stream's first byte
+    std::optional<stream::AlignedIndex> index;   ///< of an aligned image, which must keep its word
+    bool bypassCache = false;                    ///< read an aligned image's pages by direct I/O
+    unsigned threads = 0;                        ///< that read pages; 0: what suits the machine
+};
+
+/// The same from a file, by several threads; holes in the file are not read. `memory` is
+/// mapped for writing.
+base::Result<std::vector<std::byte>> restoreImage(const MemoryMap &memory, const ImageSource &source, Meter &meter);
+
+// ---- what both have in common
+void beginRestore(const MemoryMap &memory, Meter &meter);
+/// Whether a machine guest can take such a stream.
+base::Result<void> checkDomain(const stream::libxc::DomainHeader &header);
+/// The device state of a stream that was read to its end, at byte `offset`.
+base::Result<std::vector<std::byte>> endRestore(const MemoryMap &memory, Meter &meter, uint64_t offset,
+                                                std::optional<stream::libxl::DeviceState> state);
+/// Write into the guest's RAM file, from page `page` on.
+base::Result<void> writeRam(const MemoryMap &memory, uint64_t page, std::span<const std::byte> data);
 
 } // namespace godwit::engine

@@ -18,9 +18,6 @@ namespace libxl = stream::libxl;
 
 namespace {
 
-// What our streams say they come from: the Xen whose format they follow.
-constexpr libxc::DomainHeader domainHeader{libxc::DomainType::X86Hvm, 4, 17};
-
 constexpr uint32_t roundsBeforeWarning = 10;
 
 class Saver

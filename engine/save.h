@@ -4,6 +4,8 @@
 #include "engine/memory_map.h"
 #include "engine/meter.h"
 #include "stream/fd_io.h"
+#include "stream/libxc_format.h"
+#include "stream/savefile.h"
 
 #include <chrono>
 #include <sys/types.h>
@@ -32,9 +34,25 @@ struct SaveOptions {
     uint32_t maxRounds = 0;    ///< give up on a guest that is still too busy after so many; 0: never
 };
 
+/// What our streams say they come from: the Xen whose format they follow.
+inline constexpr stream::libxc::DomainHeader domainHeader{stream::libxc::DomainType::X86Hvm, 4, 17};
+
 /// Write the guest to `sink` as a libxl stream, END included; nothing is flushed. When it
 /// fails after suspendGuest(), the guest stands still: the caller resumes it.
 base::Result<void> save(const MemoryMap &memory, stream::Sink &sink, int deviceStatePipe,
                         const SaveOptions &options, SaveHost &host, Meter &meter);
+
+/// Where an aligned image goes (docs/stream.md, "Aligned image").
+struct ImageTarget {
+    int fd = -1;                  ///< a regular file, at a multiple of 4096: the stream's first byte
+    stream::AlignedIndex index;
+    bool bypassCache = false;     ///< write pages by direct I/O
+};
+
+/// The same as an aligned image: several threads write, zeros stay holes. `options.live` makes
+/// one round before the guest is stopped. Whatever the file had from its position on is
+/// replaced; nothing is flushed.
+base::Result<void> saveImage(const MemoryMap &memory, const ImageTarget &target, int deviceStatePipe,
+                             const SaveOptions &options, SaveHost &host, Meter &meter);
 
 } // namespace godwit::engine

@@ -13,6 +13,9 @@ base::Result<void> runSave(Session &session, engine::Meter &meter, const control
 base::Result<void> runRestore(Session &session, engine::Meter &meter, const control::Restore &request,
                               std::vector<base::UniqueFd> fds);
 
+/// An index of a message as the stream's code has it; nothing for a plain stream.
+std::optional<stream::AlignedIndex> toIndex(const control::ImageIndex &index);
+
 /// The regions of a message as the engine has them.
 base::Result<std::vector<engine::Region>> toRegions(const std::vector<control::Region> &regions);
 

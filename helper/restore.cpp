@@ -4,6 +4,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "channel/connection.h"
+#include "engine/file_io.h"
 #include "engine/restore.h"
 
 #include <array>
@@ -89,11 +90,17 @@ private:
     Result<void> restore()
     {
         const auto regions = TRY(toRegions(request_.regions));
-        const auto memory = TRY(engine::MemoryMap::map(fds_[Restore::RamFd].get(), regions));
+        const auto memory = TRY(engine::MemoryMap::map(fds_[Restore::RamFd].get(), regions,
+                                                       engine::MemoryMap::Access::Write));
+        return loadState(TRY(fill(memory)));
+    }
+
+    Result<std::vector<std::byte>> fill(const engine::MemoryMap &memory)
+    {
+        if (request_.kind == StreamKind::File && request_.streamVersion == libxl2 && engine::isRegularFile(streamFd()))
+            return engine::restoreImage(memory, {streamFd(), toIndex(request_.index), request_.bypassCache}, meter_);
         stream::FdSource source(streamFd());
-        const auto version = static_cast<engine::StreamVersion>(request_.streamVersion);
-        const auto state = TRY(engine::restore(memory, source, meter_, version));
-        return loadState(state);
+        return engine::restore(memory, source, meter_, static_cast<engine::StreamVersion>(request_.streamVersion));
     }
 
     Result<void> loadState(std::span<const std::byte> state)

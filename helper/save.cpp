@@ -43,14 +43,6 @@ class FileSink : public stream::FdSink
 public:
     explicit FileSink(int fd) : FdSink(fd), begin_(::lseek(fd, 0, SEEK_CUR)), pushed_(begin_) {}
 
-    Result<void> sync()
-    {
-        // A pipe (libvirt's I/O helper, say) has nothing to sync.
-        if (::fsync(fd_) < 0 && errno != EINVAL && errno != EROFS)
-            return systemError(errno, tr("cannot sync the image"));
-        return {};
-    }
-
 protected:
     Result<size_t> writeSome(std::span<const iovec> parts) override
     {
@@ -68,6 +60,14 @@ private:
     off_t begin_;    // -1: not seekable
     off_t pushed_;
 };
+
+Result<void> sync(int fd)
+{
+    // A pipe (libvirt's I/O helper, say) has nothing to sync.
+    if (::fsync(fd) < 0 && errno != EINVAL && errno != EROFS)
+        return systemError(errno, tr("cannot sync the image"));
+    return {};
+}
 
 class Saving
 {
@@ -95,21 +95,36 @@ public:
 
 private:
     int streamFd() const { return fds_[Save::StreamFd].get(); }
+    engine::SaveOptions options() const
+    {
+        return {request_.live, static_cast<pid_t>(request_.guestPid), request_.maxRounds};
+    }
 
     Result<void> save(stream::Sink &sink)
     {
         const auto regions = TRY(toRegions(request_.regions));
         const auto memory = TRY(engine::MemoryMap::map(fds_[Save::RamFd].get(), regions));
-        const engine::SaveOptions options{request_.live, static_cast<pid_t>(request_.guestPid), request_.maxRounds};
-        return engine::save(memory, sink, fds_[Save::DeviceStateFd].get(), options, host_, meter_);
+        return engine::save(memory, sink, fds_[Save::DeviceStateFd].get(), options(), host_, meter_);
+    }
+
+    Result<void> saveAligned(const stream::AlignedIndex &index)
+    {
+        const auto regions = TRY(toRegions(request_.regions));
+        const auto memory = TRY(engine::MemoryMap::map(fds_[Save::RamFd].get(), regions));
+        const engine::ImageTarget target{streamFd(), index, request_.bypassCache};
+        return engine::saveImage(memory, target, fds_[Save::DeviceStateFd].get(), options(), host_, meter_);
     }
 
     Result<void> toFile()
     {
-        FileSink sink(streamFd());
-        TRY(save(sink));
+        if (const auto index = toIndex(request_.index)) {
+            TRY(saveAligned(*index));
+        } else {
+            FileSink sink(streamFd());
+            TRY(save(sink));
+        }
         meter_.enter(engine::Phase::Finishing);
-        return sink.sync();
+        return sync(streamFd());
     }
 
     Result<void> toChannel()
@@ -134,6 +149,13 @@ Result<void> runSave(Session &session, engine::Meter &meter, const Save &request
 {
     session.setLimits(request.bandwidth, request.downtimeMs);
     return Saving(session, meter, request, std::move(fds)).run();
+}
+
+std::optional<stream::AlignedIndex> toIndex(const control::ImageIndex &index)
+{
+    if (index == control::ImageIndex())
+        return {};
+    return stream::AlignedIndex{index.firstBatch, index.headSize, index.batchPages};
 }
 
 Result<std::vector<engine::Region>> toRegions(const std::vector<control::Region> &regions)

@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -91,9 +92,18 @@ enum class StreamKind {
     Plain,     ///< a pipe or socket that carries nothing but the stream
 };
 
+/// Where pages lie in an aligned image, as its header says (docs/stream.md).
+struct ImageIndex {
+    uint32_t firstBatch = 0;
+    uint32_t headSize = 0;
+    uint32_t batchPages = 0;
+};
+
 struct SaveRequest {
     base::UniqueFd stream;
     StreamKind kind = StreamKind::File;
+    std::optional<ImageIndex> index; ///< for File, where the guest canAlign(): an aligned image
+    bool bypassCache = false;        ///< keep the image out of the page cache, as far as it can be
     std::string secret;              ///< for Channel: hex, as the destination's cookie gave it
     bool live = false;               ///< rounds while the guest runs; else it is stopped first
     /// The limits that hold at this moment; asked when the transfer can be told of changes.
@@ -115,6 +125,8 @@ struct ReceiveRequest {
     CreateRequest guest;
     base::UniqueFd stream;
     StreamKind kind = StreamKind::File;
+    std::optional<ImageIndex> index; ///< for File: of an aligned image, which is a stream as any other
+    bool bypassCache = false;
     unsigned streamVersion = 2;      ///< 1 = legacy
     std::string secret;              ///< for Listener: hex, what the peer must present
     std::chrono::milliseconds connectTimeout{30000};   ///< for Listener
@@ -163,6 +175,8 @@ public:
     virtual base::Result<void> reset() = 0;               ///< pulls the reset line
     virtual base::Result<void> destroy(bool graceful) = 0; ///< returns when the process is gone
 
+    /// Whether save() can write aligned images.
+    virtual bool canAlign() const { return false; }
     /// Move the guest into a stream. On success its vCPUs are stopped and stay so: the
     /// caller destroys it, or resumes it. On failure the guest goes on as it was before
     /// (running, or paused), already resumed fast, and the error is the true cause.

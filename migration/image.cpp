@@ -37,6 +37,11 @@ static Result<std::string> imageXml(Domain &domain, const std::string &replaceme
     return std::string(TRY(host.format(def.get(), format)).get());
 }
 
+static hypervisor::ImageIndex toHypervisor(const stream::AlignedIndex &index)
+{
+    return {index.firstBatch, index.headSize, index.batchPages};
+}
+
 /// A guest that was stopped for a save which came to nothing goes on.
 static void goOn(Domain &domain, const std::shared_ptr<hypervisor::Guest> &guest, bool guestIsStopped)
 {
@@ -69,10 +74,14 @@ Result<void> saveDomain(Domain &domain, const std::string &path, const SaveOptio
 
     hypervisor::TransferProgress figures;
     Result<void> saved = domain.unlocked([&]() -> Result<void> {
-        ImageWriter image = TRY(ImageWriter::create(path, xml, options.running.value_or(ran)));
+        const ImageOptions how{.running = options.running.value_or(ran), .aligned = guest->canAlign()};
+        ImageWriter image = TRY(ImageWriter::create(path, xml, how));
         hypervisor::SaveRequest request;
         request.stream = TRY(image.stream());
         request.kind = StreamKind::File;
+        if (how.aligned)
+            request.index = toHypervisor(stream::AlignedIndex{});
+        request.bypassCache = options.bypassCache;
         request.observer = job.get();
         figures = TRY(guest->save(std::move(request)));
         stopped = true;
@@ -102,9 +111,12 @@ Result<Image> openImage(Host &host, const std::string &path, const char *xml)
 }
 
 /// Fill an inactive domain, whose live definition is set, from an image.
-static Result<void> fillFromImage(Domain &domain, AsyncJob &job, ImageReader file, bool paused)
+static Result<void> fillFromImage(Domain &domain, AsyncJob &job, ImageReader file, bool paused, bool bypassCache)
 {
     hypervisor::ReceiveRequest request;
+    if (const auto index = file.index())
+        request.index = toHypervisor(*index);
+    request.bypassCache = bypassCache;
     request.stream = std::move(file.fd);
     request.kind = StreamKind::File;
     request.streamVersion = static_cast<unsigned>(file.head.header.version);
@@ -127,15 +139,15 @@ static Result<void> fillFromImage(Domain &domain, AsyncJob &job, ImageReader fil
     return {};
 }
 
-Result<Domain> restoreDomain(Host &host, Image image, std::optional<bool> running)
+Result<Domain> restoreDomain(Host &host, Image image, const RestoreOptions &options)
 {
     const std::string name = image.def->name;
     Domain domain = TRY(domain::addDomain(host, std::move(image.def),
                                           VIR_DOMAIN_OBJ_LIST_ADD_LIVE | VIR_DOMAIN_OBJ_LIST_ADD_CHECK_LIVE));
     Result<void> filled = [&]() -> Result<void> {
         auto job = TRY(AsyncJob::begin(domain, VIR_ASYNC_JOB_START, VIR_DOMAIN_JOB_OPERATION_RESTORE, 0));
-        const bool paused = !running.value_or(image.file.wasRunning());
-        return fillFromImage(domain, *job, std::move(image.file), paused);
+        const bool paused = !options.running.value_or(image.file.wasRunning());
+        return fillFromImage(domain, *job, std::move(image.file), paused, options.bypassCache);
     }();
     if (!filled) {
         domain::dropLiveDefinition(domain);
@@ -144,12 +156,12 @@ Result<Domain> restoreDomain(Host &host, Image image, std::optional<bool> runnin
     return domain;
 }
 
-Result<void> managedSave(Domain &domain, std::optional<bool> running)
+Result<void> managedSave(Domain &domain, const SaveOptions &options)
 {
     TRY(domain.requireActive());
     if (!domain.persistent())
         return makeError(ErrorCode::OperationInvalid, "%s", tr("cannot do managed save for a transient domain"));
-    TRY(saveDomain(domain, domain.host().savePath(domain.def()), {.xml = {}, .running = running}));
+    TRY(saveDomain(domain, domain.host().savePath(domain.def()), options));
     domain.object()->hasManagedSave = true;
     return {};
 }
@@ -171,7 +183,7 @@ Result<void> managedSaveRemove(Domain &domain)
 }
 
 /// Start from the managed-save image, which stays until the guest is whole.
-static Result<void> startFromManagedSave(Domain &domain, AsyncJob &job, bool paused)
+static Result<void> startFromManagedSave(Domain &domain, AsyncJob &job, const StartOptions &options)
 {
     Host &host = domain.host();
     const std::string path = host.savePath(domain.def());
@@ -181,10 +193,10 @@ static Result<void> startFromManagedSave(Domain &domain, AsyncJob &job, bool pau
         return makeError(ErrorCode::OperationFailed, tr("'%s' is an image of another domain, '%s'"), path.c_str(),
                          image.def->name);
     TRY(domain.requireInactive());
-    const bool stayPaused = paused || !image.file.wasRunning();
+    const bool stayPaused = options.paused || !image.file.wasRunning();
     virDomainDef *def = image.def.release();
     virDomainObjAssignDef(domain.object(), &def, true, nullptr);
-    Result<void> filled = fillFromImage(domain, job, std::move(image.file), stayPaused);
+    Result<void> filled = fillFromImage(domain, job, std::move(image.file), stayPaused, options.bypassCache);
     if (!filled) {
         domain::dropLiveDefinition(domain);
         return std::move(filled).error();
@@ -201,7 +213,7 @@ Result<void> startPersistent(Domain &domain, const StartOptions &options)
     if (domain.object()->hasManagedSave && options.forceBoot)
         TRY(removeManagedSave(domain));
     if (domain.object()->hasManagedSave) {
-        auto started = startFromManagedSave(domain, *job, options.paused);
+        auto started = startFromManagedSave(domain, *job, options);
         if (!started)
             return std::move(started).error().in(base::strprintf(
                 tr("starting '%s' from its managed save image (--force-boot discards it)"), domain.def()->name));

@@ -15,6 +15,7 @@ namespace godwit::migration {
 struct SaveOptions {
     std::string xml;                   ///< another XML for the image (same ABI); empty = the domain's own
     std::optional<bool> running;       ///< how it shall come back; default: as it was
+    bool bypassCache = false;          ///< keep the image out of the page cache
 };
 
 /// Save an active domain to `path`; it is shut off then. On failure it goes on as before.
@@ -29,17 +30,23 @@ struct Image {
 /// Open an image. `xml` (may be null) replaces its definition; the ABI must be the same.
 base::Result<Image> openImage(domain::Host &host, const std::string &path, const char *xml);
 
-/// Bring the guest of an image up as a domain of `host`; `running` overrides the image's word.
-base::Result<domain::Domain> restoreDomain(domain::Host &host, Image image, std::optional<bool> running);
+struct RestoreOptions {
+    std::optional<bool> running;   ///< overrides the image's word
+    bool bypassCache = false;
+};
+
+/// Bring the guest of an image up as a domain of `host`.
+base::Result<domain::Domain> restoreDomain(domain::Host &host, Image image, const RestoreOptions &options);
 
 /// Save a persistent domain to where startPersistent() finds it.
-base::Result<void> managedSave(domain::Domain &domain, std::optional<bool> running);
+base::Result<void> managedSave(domain::Domain &domain, const SaveOptions &options);
 /// Remove the managed-save image of a domain. There need not be one.
 base::Result<void> managedSaveRemove(domain::Domain &domain);
 
 struct StartOptions {
     bool paused = false;
     bool forceBoot = false;   ///< throw a managed-save image away
+    bool bypassCache = false; ///< read one past the page cache
 };
 
 /// Start an inactive domain: from its managed-save image if it has one, which is removed

@@ -2,6 +2,8 @@
 #include "migration/image_file.h"
 
 #include "base/i18n.h"
+#include "base/strprintf.h"
+#include "base/units.h"
 
 #include <cerrno>
 #include <cstdlib>
@@ -48,16 +50,25 @@ ImageWriter::~ImageWriter()
         ::unlink(temporary_.c_str());
 }
 
-Result<ImageWriter> ImageWriter::create(const std::string &path, const std::string &xml, bool running)
+static stream::SavedState savedState(bool running)
+{
+    return running ? stream::SavedState::Running : stream::SavedState::Paused;
+}
+
+Result<ImageWriter> ImageWriter::create(const std::string &path, const std::string &xml, const ImageOptions &options)
+{
+    const auto layout = options.aligned ? stream::SavefileLayout::Aligned : stream::SavefileLayout::Plain;
+    return create(path, xml, stream::SavefileExtension{layout, savedState(options.running)});
+}
+
+Result<ImageWriter> ImageWriter::create(const std::string &path, const std::string &xml,
+                                        const stream::SavefileExtension &extension)
 {
     struct stat existing;
     if (::stat(path.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode))
         return makeError(ErrorCode::InvalidArgument, tr("'%s' is no regular file"), path.c_str());
-    const stream::SavefileExtension extension{
-        .layout = stream::SavefileLayout::Plain,
-        .state = running ? stream::SavedState::Running : stream::SavedState::Paused,
-    };
-    const std::vector<std::byte> head = TRY(stream::encodeSavefile(xml, extension));
+    const size_t alignment = extension.layout == stream::SavefileLayout::Aligned ? base::pageSize : 1;
+    const std::vector<std::byte> head = TRY(stream::encodeSavefile(xml, extension, alignment));
     std::string temporary = path + ".partial.XXXXXX";
     UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
     if (!fd)
@@ -102,22 +113,54 @@ Result<ImageReader> ImageReader::open(const std::string &path)
     return ImageReader{path, std::move(head), std::move(fd)};
 }
 
+std::optional<stream::AlignedIndex> ImageReader::index() const
+{
+    const auto &extension = head.header.extension;
+    if (!extension || extension->layout != stream::SavefileLayout::Aligned)
+        return {};
+    return extension->index;
+}
+
 bool ImageReader::wasRunning() const
 {
     return !head.header.extension || head.header.extension->state != stream::SavedState::Paused;
 }
 
-/// Copy what is left of `from`, by the kernel.
-static Result<void> copyRest(int from, int to, const std::string &path)
+/// Copy [at, end) of `from` to where `to` stands, by the kernel.
+static Result<void> copyRange(int from, off_t at, off_t end, int to)
 {
-    constexpr size_t atOnce = size_t{1} << 30;
-    for (;;) {
-        const ssize_t copied = ::copy_file_range(from, nullptr, to, nullptr, atOnce, 0);
-        if (copied == 0)
-            return {};
+    while (at < end) {
+        const ssize_t copied = ::copy_file_range(from, &at, to, nullptr, static_cast<size_t>(end - at), 0);
         if (copied < 0 && errno != EINTR)
-            return systemError(errno, tr("cannot copy '%s'"), path.c_str());
+            return systemError(errno, "copy_file_range");
+        if (copied == 0)
+            return makeError(ErrorCode::BadFormat, tr("the image ends at byte %lld"), static_cast<long long>(at));
     }
+    return {};
+}
+
+/// Copy what is left of `from`; its holes become holes.
+static Result<void> copyRest(int from, int to)
+{
+    const off_t begin = ::lseek(from, 0, SEEK_CUR), end = ::lseek(from, 0, SEEK_END);
+    const off_t target = ::lseek(to, 0, SEEK_CUR);
+    if (begin < 0 || end < 0 || target < 0 || ::ftruncate(to, target + (end - begin)) < 0)
+        return systemError(errno, "ftruncate");
+    for (off_t at = begin; at < end;) {
+        off_t data = ::lseek(from, at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            return {};
+        if (data < 0)
+            data = at;   // no holes are known here
+        off_t hole = ::lseek(from, data, SEEK_HOLE);
+        if (hole < 0)
+            hole = end;
+        if (::lseek(to, target + (data - begin), SEEK_SET) < 0)
+            return systemError(errno, "lseek");
+        TRY(copyRange(from, data, hole, to));
+        at = hole;
+    }
+    return {};
 }
 
 Result<void> rewriteImage(const std::string &path, const std::string &xml, bool running)
@@ -126,9 +169,11 @@ Result<void> rewriteImage(const std::string &path, const std::string &xml, bool 
     if (old.head.header.version != stream::SavefileVersion::Libxl2)
         return makeError(ErrorCode::Unsupported, tr("'%s' holds a legacy stream: its XML cannot be changed"),
                          path.c_str());
-    ImageWriter writer = TRY(ImageWriter::create(path, xml, running));
+    stream::SavefileExtension extension = old.head.header.extension.value_or(stream::SavefileExtension{});
+    extension.state = savedState(running);
+    ImageWriter writer = TRY(ImageWriter::create(path, xml, extension));
     const UniqueFd out = TRY(writer.stream());
-    TRY(copyRest(old.fd.get(), out.get(), path));
+    TRY_IN(base::strprintf(tr("copying '%s'"), path.c_str()), copyRest(old.fd.get(), out.get()));
     return writer.commit();
 }
 

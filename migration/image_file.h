@@ -13,12 +13,20 @@
 
 namespace godwit::migration {
 
+struct ImageOptions {
+    bool running = true;    ///< what the guest shall do when it comes back
+    bool aligned = false;   ///< with an aligned stream, of the index that is the default
+};
+
 /// An image being written. Unless commit() succeeds nothing of it stays.
 class ImageWriter
 {
 public:
     /// Make the temporary file beside `path` and write header and XML.
-    static base::Result<ImageWriter> create(const std::string &path, const std::string &xml, bool running);
+    static base::Result<ImageWriter> create(const std::string &path, const std::string &xml,
+                                            const ImageOptions &options);
+    static base::Result<ImageWriter> create(const std::string &path, const std::string &xml,
+                                            const stream::SavefileExtension &extension);
     ImageWriter(ImageWriter &&other) noexcept;
     ImageWriter &operator=(ImageWriter &&) = delete;
     ~ImageWriter();
@@ -43,6 +51,8 @@ struct ImageReader {
     base::UniqueFd fd;   ///< positioned at the stream
 
     static base::Result<ImageReader> open(const std::string &path);
+    /// Nothing for a plain image.
+    std::optional<stream::AlignedIndex> index() const;
     /// What the guest did when it was saved; stock images do not say: they ran.
     bool wasRunning() const;
 };

@@ -90,6 +90,7 @@ public:
     base::Result<void> reboot() override;
     base::Result<void> reset() override;
     base::Result<void> destroy(bool graceful) override;
+    bool canAlign() const override { return true; }
     base::Result<TransferProgress> save(SaveRequest request) override;
     base::Result<void> resume(ResumeMode mode) override;
     base::Result<TransferProgress> finishReceiving(TransferObserver *observer) override;

@@ -31,6 +31,11 @@ static control::StreamKind toControl(StreamKind kind)
     return control::StreamKind::Plain;
 }
 
+static control::ImageIndex toControl(const std::optional<ImageIndex> &index)
+{
+    return index ? control::ImageIndex{index->firstBatch, index->headSize, index->batchPages} : control::ImageIndex{};
+}
+
 /// QEMU moves device state only (the RAM is a shared file), as fast as it can, and says
 /// when it is done.
 Result<void> MachineGuest::prepareMigration()
@@ -78,6 +83,8 @@ Result<std::shared_ptr<Transfer>> MachineGuest::beginSaving(SaveRequest &request
     const TransferLimits limits = request.limits ? request.limits() : TransferLimits();
     order.bandwidth = limits.bandwidth;
     order.downtimeMs = static_cast<uint32_t>(limits.downtime.count());
+    order.index = toControl(request.index);
+    order.bypassCache = request.bypassCache;
     const int fds[] = {ram_.get(), request.stream.get(), state.get()};
     auto helper = HelperProcess::start(loop_, facts_.helper, std::move(order), fds);
     request.stream.reset();
@@ -194,6 +201,8 @@ Result<void> MachineGuest::beginReceiving(ReceiveRequest &request)
     order.streamVersion = request.streamVersion;
     order.secret = request.secret;
     order.connectTimeoutMs = static_cast<uint32_t>(request.connectTimeout.count());
+    order.index = toControl(request.index);
+    order.bypassCache = request.bypassCache;
     const int fds[] = {ram_.get(), request.stream.get(), state.get()};
     auto helper = TRY(HelperProcess::start(loop_, facts_.helper, std::move(order), fds));
     request.stream.reset();

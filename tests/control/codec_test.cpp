@@ -167,6 +167,7 @@ struct Describer {
     void operator()(const char *field, const std::string &) { add(field, "string"); }
     void operator()(const char *field, const std::vector<Region> &) { add(field, "Region[]"); }
     void operator()(const char *field, const Progress &) { add(field, "Progress"); }
+    void operator()(const char *field, const ImageIndex &) { add(field, "ImageIndex"); }
     void operator()(const char *field, StreamKind) { add(field, "StreamKind"); }
     void operator()(const char *field, Phase) { add(field, "Phase"); }
     void operator()(const char *field, godwit::control::LogLevel) { add(field, "LogLevel"); }
@@ -191,6 +192,10 @@ TEST(ControlDocument, HasExactlyTheMessagesOfTheCode)
     const Region none;
     Region::fields(none, region);
     EXPECT_NE(document.str().find("`Region` is " + region.text), std::string::npos) << region.text;
+    Describer index;
+    const ImageIndex plain;
+    ImageIndex::fields(plain, index);
+    EXPECT_NE(document.str().find("`ImageIndex` is " + index.text), std::string::npos) << index.text;
     const std::string text = document.str();
     size_t rows = 0;
     for (size_t at = 0; (at = text.find("\n| ", at)) != std::string::npos; at++)

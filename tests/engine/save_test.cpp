@@ -3,6 +3,7 @@
 
 #include "engine/restore.h"
 #include "tests/engine/test_guest.h"
+#include "tests/engine/test_host.h"
 
 #include <atomic>
 #include <cstring>
@@ -20,44 +21,12 @@ using godwit::stream::FdSource;
 namespace {
 
 constexpr uint64_t ramPages = 4096;
-const std::string deviceState = "QEVM and what follows";
-
-/// Stands for driver and QEMU: stops the guest and writes its device state.
-struct TestHost : SaveHost {
-    Limits limits() override
-    {
-        const bool satisfied = patientFor > 0 && meter && meter->snapshot().iteration >= patientFor;
-        return satisfied ? Limits{limit.bandwidth, std::chrono::hours(1)} : limit;
-    }
-    Result<void> suspendGuest() override
-    {
-        suspends++;
-        if (onSuspend)
-            onSuspend();
-        if (fail)
-            return makeError(ErrorCode::OperationFailed, "the guest does not stop");
-        EXPECT_EQ(::write(pipe.get(), deviceState.data(), deviceState.size()),
-                  static_cast<ssize_t>(deviceState.size()));
-        pipe.reset();
-        return {};
-    }
-    Limits limit;
-    uint64_t patientFor = 0;   ///< rounds, after which any downtime is good enough; 0: never
-    const Meter *meter = nullptr;
-    UniqueFd pipe;
-    int suspends = 0;
-    bool fail = false;
-    std::function<void()> onSuspend;
-};
 
 /// A guest's memory, an image, and what stands between them.
 struct Transfer {
     Transfer()
     {
-        int ends[2];
-        EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-        pipe.reset(ends[0]);
-        host.pipe.reset(ends[1]);
+        pipe = host.makePipe();
         host.meter = &meter;
     }
     static MemoryMap map(const UniqueFd &ram)

@@ -89,6 +89,40 @@ class SaveAndRestore(ImageCase):
         self.assertEqual(ElementTree.fromstring(xml.rstrip(b"\0")).findtext("name"), "guest")
         self.assertEqual(stream, b"LibxlFmt")
 
+    def test_pages_stand_where_the_header_says(self):
+        self.running_guest(self.source, memory=256)
+        self.virsh("save", "guest", self.image)
+        with open(self.image, "rb") as file:
+            words = HEADER.unpack(file.read(HEADER.size))[3:]
+            self.assertEqual((words[2], words[4:7]), (1, (4096, 12288, 1024)), "layout and index")
+            start = stream_offset(self.image)
+            self.assertEqual(start % 4096, 0)
+            for batch in range((256 << 20) // (4 << 20)):
+                file.seek(start + 4096 + batch * (12288 + (4 << 20)) + 12288 - 8)
+                self.assertEqual(struct.unpack("<Q", file.read(8)), (batch * 1024 + 1023,), "the batch's last page")
+
+    def test_past_the_page_cache(self):
+        guest = self.running_guest(self.source)
+        self.virsh("save", "guest", self.image, "--bypass-cache")
+        guest.console.mark()
+        self.virsh("restore", self.image, "--bypass-cache")
+        guest.assert_runs_on()
+        self.virsh("define", guest.file())
+        self.virsh("managedsave", "guest", "--bypass-cache")
+        guest.console.mark()
+        self.virsh("start", "guest", "--bypass-cache")
+        guest.assert_runs_on()
+
+    def test_a_changed_definition_keeps_the_image_sparse(self):
+        guest = self.running_guest(self.source, memory=256)
+        self.virsh("save", "guest", self.image)
+        before = self.image.stat()
+        self.virsh("save-image-define", self.image, guest.file(elements="<title>changed</title>"))
+        self.assertLess(self.image.stat().st_blocks, before.st_blocks + 1024)
+        guest.console.mark()
+        self.virsh("restore", self.image)
+        guest.assert_runs_on()
+
     def test_zero_pages_take_no_room(self):
         self.running_guest(self.source, memory=256)
         self.virsh("save", "guest", self.image)

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 using namespace godwit;
 using migration::ImageReader;
@@ -28,9 +29,9 @@ protected:
         return static_cast<size_t>(std::distance(fs::directory_iterator(dir), fs::directory_iterator()));
     }
     /// Write an image whose stream is `text`, and commit it unless told not to.
-    void write(const std::string &xml, const std::string &text, bool commit = true)
+    void write(const std::string &xml, const std::string &text, bool commit = true, bool aligned = false)
     {
-        auto writer = ImageWriter::create(path(), xml, /* running= */ false);
+        auto writer = ImageWriter::create(path(), xml, {.running = false, .aligned = aligned});
         ASSERT_TRUE(writer) << writer.error().message;
         auto stream = writer->stream();
         ASSERT_TRUE(stream);
@@ -73,10 +74,10 @@ TEST_F(ImageFile, LeavesNoTraceAndTheOlderImageWhenNotCommitted)
 
 TEST_F(ImageFile, NamesThePathThatCannotBeWritten)
 {
-    auto writer = ImageWriter::create(dir / "missing" / "guest.save", "<domain/>", true);
+    auto writer = ImageWriter::create(dir / "missing" / "guest.save", "<domain/>", {.running = true});
     ASSERT_FALSE(writer);
     EXPECT_NE(writer.error().message.find("missing/guest.save"), std::string::npos) << writer.error().message;
-    EXPECT_FALSE(ImageWriter::create("/dev/null", "<domain/>", true));
+    EXPECT_FALSE(ImageWriter::create("/dev/null", "<domain/>", {.running = true}));
 }
 
 TEST_F(ImageFile, RefusesEveryTruncationOfItsHead)
@@ -103,4 +104,44 @@ TEST_F(ImageFile, ChangesTheXmlAndKeepsTheStream)
     EXPECT_TRUE(reader->wasRunning());
     EXPECT_EQ(streamOf(*reader), "stream");
     EXPECT_EQ(files(), 1u);
+}
+
+TEST_F(ImageFile, SaysWhetherItIsAligned)
+{
+    write("<domain/>", "stream");
+    EXPECT_FALSE(ImageReader::open(path())->index());
+    write("<domain/>", "stream", true, /* aligned= */ true);
+    auto reader = ImageReader::open(path());
+    ASSERT_TRUE(reader) << reader.error().message;
+    EXPECT_EQ(reader->index(), stream::AlignedIndex());
+    EXPECT_EQ(reader->head.streamOffset, 4096u);
+    EXPECT_EQ(streamOf(*reader), "stream");
+}
+
+TEST_F(ImageFile, StaysAlignedAndSparseWhenItsXmlIsChanged)
+{
+    write("<domain/>", "stream", true, /* aligned= */ true);
+    constexpr uintmax_t far = 64 << 20, size = 128 << 20;
+    fs::resize_file(path(), size);
+    {
+        std::fstream file(path(), std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(far);
+        file << "data";
+    }
+    const std::string longer(5000, ' ');
+    auto changed = migration::rewriteImage(path(), "<domain/>" + longer, true);
+    ASSERT_TRUE(changed) << changed.error().message;
+    auto reader = ImageReader::open(path());
+    ASSERT_TRUE(reader) << reader.error().message;
+    EXPECT_TRUE(reader->wasRunning());
+    EXPECT_EQ(reader->index(), stream::AlignedIndex());
+    EXPECT_EQ(reader->head.streamOffset, 8192u);
+    EXPECT_EQ(streamOf(*reader).substr(0, 6), "stream");
+    EXPECT_EQ(fs::file_size(path()), size + 4096);
+    char data[4] = {};
+    ASSERT_EQ(::pread(reader->fd.get(), data, sizeof data, static_cast<off_t>(far + 4096)), 4);
+    EXPECT_EQ(std::string(data, sizeof data), "data");
+    struct stat status{};
+    ::fstat(reader->fd.get(), &status);
+    EXPECT_LT(status.st_blocks * 512, 1 << 20);
 }
