@@ -57,6 +57,28 @@ protected:
         return guest_->save(std::move(request));
     }
 
+    /// Into /dev/full.
+    static SaveRequest failingSave(bool live)
+    {
+        SaveRequest request;
+        request.stream.reset(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+        request.kind = StreamKind::Plain;
+        request.live = live;
+        return request;
+    }
+    /// Into a pipe that nobody reads: it goes on until something ends it.
+    SaveRequest endlessSave()
+    {
+        int ends[2];
+        EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
+        unread_.reset(ends[0]);
+        SaveRequest request;
+        request.stream.reset(ends[1]);
+        request.kind = StreamKind::Plain;
+        request.live = true;
+        return request;
+    }
+
     /// The same guest under another name; its serial port goes to a file of its own.
     ReceiveRequest copyRequest()
     {
@@ -104,6 +126,7 @@ protected:
     std::shared_ptr<Journal> copyJournal_ = std::make_shared<Journal>();
     conf::DomainDef def_, copyDef_;
     std::shared_ptr<Guest> guest_, copy_;
+    UniqueFd unread_;
 };
 
 class SavedGuest : public TransferTest, public testing::WithParamInterface<bool>
@@ -170,11 +193,7 @@ TEST_F(TransferTest, AGuestThatNeverRanCanBeMoved)
 
 TEST_F(TransferTest, AFullDiskLeavesTheGuestRunning)
 {
-    SaveRequest request;
-    request.stream.reset(::open("/dev/full", O_WRONLY | O_CLOEXEC));
-    request.kind = StreamKind::Plain;
-    request.live = true;
-    auto saved = guest_->save(std::move(request));
+    auto saved = guest_->save(failingSave(true));
     ASSERT_FALSE(saved);
     EXPECT_NE(saved.error().message.find("No space left"), std::string::npos) << saved.error().message;
     expectGuestGoesOn();
@@ -182,11 +201,7 @@ TEST_F(TransferTest, AFullDiskLeavesTheGuestRunning)
 
 TEST_F(TransferTest, AFullDiskAfterTheStopResumesTheGuest)
 {
-    SaveRequest request;
-    request.stream.reset(::open("/dev/full", O_WRONLY | O_CLOEXEC));
-    request.kind = StreamKind::Plain;
-    request.live = false;
-    auto saved = guest_->save(std::move(request));
+    auto saved = guest_->save(failingSave(false));
     ASSERT_FALSE(saved);
     expectGuestGoesOn();
 }
@@ -194,10 +209,7 @@ TEST_F(TransferTest, AFullDiskAfterTheStopResumesTheGuest)
 TEST_F(TransferTest, AFailureLeavesAPausedGuestPaused)
 {
     ASSERT_TRUE(guest_->pause(StopCause::User));
-    SaveRequest request;
-    request.stream.reset(::open("/dev/full", O_WRONLY | O_CLOEXEC));
-    request.kind = StreamKind::Plain;
-    ASSERT_FALSE(guest_->save(std::move(request)));
+    ASSERT_FALSE(guest_->save(failingSave(false)));
     EXPECT_FALSE(guest_->running());
     ASSERT_TRUE(saveToFile(false));
 }
@@ -236,14 +248,7 @@ TEST_F(TransferTest, AHelperThatDiesIsReportedWithItsStatus)
 
 TEST_F(TransferTest, AnAbortedSaveLeavesTheGuestRunning)
 {
-    int ends[2];
-    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
-    UniqueFd unread(ends[0]);
-    SaveRequest request;
-    request.stream.reset(ends[1]);
-    request.kind = StreamKind::Plain;
-    request.live = true;
-    auto outcome = std::async(std::launch::async, [&] { return guest_->save(std::move(request)); });
+    auto outcome = std::async(std::launch::async, [&] { return guest_->save(endlessSave()); });
     ASSERT_TRUE(eventually([&] { return guest_->abortTransfer().has_value(); }));
     auto saved = outcome.get();
     ASSERT_FALSE(saved);
@@ -253,13 +258,7 @@ TEST_F(TransferTest, AnAbortedSaveLeavesTheGuestRunning)
 
 TEST_F(TransferTest, ASaveThatTakesTooLongLeavesTheGuestRunning)
 {
-    int ends[2];
-    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
-    UniqueFd unread(ends[0]);
-    SaveRequest request;
-    request.stream.reset(ends[1]);
-    request.kind = StreamKind::Plain;
-    request.live = true;
+    SaveRequest request = endlessSave();
     request.maxTime = std::chrono::seconds(1);
     auto saved = guest_->save(std::move(request));
     ASSERT_FALSE(saved);
@@ -270,14 +269,7 @@ TEST_F(TransferTest, ASaveThatTakesTooLongLeavesTheGuestRunning)
 
 TEST_F(TransferTest, AGuestThatDiesWhileItIsSavedSaysSo)
 {
-    int ends[2];
-    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
-    UniqueFd unread(ends[0]);
-    SaveRequest request;
-    request.stream.reset(ends[1]);
-    request.kind = StreamKind::Plain;
-    request.live = true;
-    auto outcome = std::async(std::launch::async, [&] { return guest_->save(std::move(request)); });
+    auto outcome = std::async(std::launch::async, [&] { return guest_->save(endlessSave()); });
     ASSERT_TRUE(eventually([&] { return guest_->setLimits({}).has_value(); }));
     ASSERT_EQ(kill(guest_->pid(), SIGKILL), 0);
     auto saved = outcome.get();
