@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-// Bytes from a source to a sink, by the shortest way there is: inside the kernel between
-// files and pipes, through one buffer otherwise.
+// Bytes from a source to a sink, by the shortest way there is: inside the kernel to and from
+// pipes, from file to file out of a mapping, through one buffer otherwise.
 
 #include "stream/fd_io.h"
 
@@ -25,6 +25,27 @@ public:
     int directFd() const override { return fd_; }
 };
 
+/// A part of a file in the address space, which only the kernel looks at: what is not there
+/// any more is an error of a system call then, and no signal.
+class FileWindow
+{
+public:
+    FileWindow() = default;
+    FileWindow(const FileWindow &) = delete;
+    FileWindow &operator=(const FileWindow &) = delete;
+    ~FileWindow() { unmap(); }
+
+    /// The file's bytes from `offset` to the end of the window around it; none: there are none,
+    /// or they cannot be mapped.
+    std::span<const std::byte> at(int fd, uint64_t offset);
+
+private:
+    void unmap();
+
+    void *address_ = nullptr;
+    uint64_t start_ = 0;
+};
+
 class Copier
 {
 public:
@@ -34,15 +55,17 @@ public:
     base::Result<void> copy(Source &source, uint64_t length);
 
 private:
-    enum class Way : uint8_t { Buffer, CopyRange, Splice };
+    enum class Way : uint8_t { Buffer, Mapped, Splice };
 
     /// How many bytes were moved; 0: this way cannot be gone.
     base::Result<uint64_t> moveSome(uint64_t length);
+    ssize_t writeMapped(int in, int out, uint64_t length);
     base::Result<void> copyThroughBuffer(Source &source, uint64_t length);
 
     Source &source_;
     Sink &sink_;
     Way way_ = Way::Buffer;
+    FileWindow window_;
     std::vector<std::byte> buffer_;
 };
 

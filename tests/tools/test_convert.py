@@ -100,6 +100,19 @@ class Convert(ToolCase):
         self.assertIn("cannot create 'gone/out'", self.fails(INPUT_OUTPUT, "convert", "in", "gone/out"))
         self.assert_files("in")
 
+    def test_long_pages_between_files(self):
+        content = images.legacy("hvm64-full-batches")
+        self.file("in", content)
+        self.run_tool("convert", "in", "out")
+        self.assertEqual((self.path / "out").read_bytes(), self.convert(content))
+        self.assertLessEqual((self.path / "out").stat().st_blocks * 512, (self.path / "out").stat().st_size + 65536)
+        self.file("in", content[:9 << 20])
+        self.assertRegex(self.fails(BAD_INPUT, "convert", "in", "out"), rf"page batch at byte \d+: the stream ends at byte {9 << 20}$")
+        self.file("in", content)
+        self.assertIn("File too large", self.fails(
+            INPUT_OUTPUT, "convert", "in", "out", preexec_fn=lambda: limit_files(10 << 20)))
+        self.assertEqual((self.path / "out").read_bytes(), self.convert(content))
+
     def test_a_reader_that_goes_away_is_an_error(self):
         self.file("in", images.legacy("hvm64-full-batches"))
         reader, writer = os.pipe()
