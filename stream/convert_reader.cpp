@@ -64,7 +64,7 @@ public:
     Result<void> blob(legacy::Blob kind, uint32_t vcpu, uint32_t length, Source &source) override
     {
         auto body = encodeBlobHead(kind, vcpu);
-        TRY(append(body, length, source));
+        TRY(source.append(body, length));
         return handler_.record(recordOf(kind), body);
     }
 
@@ -78,7 +78,7 @@ public:
         libxl::DeviceState &state = state_.emplace();
         state.header = {libxl::Emulator::Unknown, 0};
         if (length)
-            return append(state.data, *length, source);
+            return source.append(state.data, *length);
         for (bool more = true; more;) {
             const size_t had = state.data.size();
             if (had > libxl::maxDeviceState)
@@ -95,17 +95,6 @@ public:
 
 private:
     static constexpr size_t step = 256 * 1024;   // memory grows as bytes come
-
-    static Result<void> append(std::vector<std::byte> &to, size_t length, Source &source)
-    {
-        while (length > 0) {
-            const size_t had = to.size(), count = std::min(step, length);
-            to.resize(had + count);
-            TRY(source.read(std::span(to).subspan(had)));
-            length -= count;
-        }
-        return {};
-    }
 
     libxc::Handler &handler_;
     uint64_t pages_ = 0;

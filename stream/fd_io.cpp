@@ -47,6 +47,18 @@ Result<void> Source::read(std::span<std::byte> into)
     return read(parts);
 }
 
+Result<void> Source::append(std::vector<std::byte> &to, size_t count)
+{
+    constexpr size_t step = 256 * 1024;
+    while (count > 0) {
+        const size_t had = to.size(), some = std::min(step, count);
+        to.resize(had + some);
+        TRY(read(std::span(to).subspan(had)));
+        count -= some;
+    }
+    return {};
+}
+
 Result<size_t> Source::readUpTo(std::span<std::byte> into)
 {
     size_t done = 0;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 #include <sys/uio.h>
+#include <vector>
 
 namespace godwit::stream {
 
@@ -23,6 +24,9 @@ public:
     base::Result<void> read(std::span<std::byte> into);
     /// The same into several places; `parts` is used up.
     base::Result<void> read(std::span<iovec> parts);
+    /// Exactly so many more to the end of `to`, which grows as the bytes come: the count may be
+    /// somebody else's claim.
+    base::Result<void> append(std::vector<std::byte> &to, size_t count);
     /// As many as there are, up to `into`'s size: less only at the end.
     base::Result<size_t> readUpTo(std::span<std::byte> into);
 

@@ -10,9 +10,6 @@ namespace godwit::stream {
 
 using namespace base;
 
-// A body arrives in steps of this size, so that a false length costs little memory.
-static constexpr size_t step = 1024 * 1024;
-
 Result<RecordHeader> readRecordHeader(Source &source)
 {
     std::array<std::byte, recordHeaderSize> raw;
@@ -35,11 +32,7 @@ static Result<void> readPadding(Source &source, uint32_t length)
 Result<std::vector<std::byte>> readRecordBody(Source &source, uint32_t length)
 {
     std::vector<std::byte> body;
-    while (body.size() < length) {
-        const size_t had = body.size();
-        body.resize(had + std::min<size_t>(step, length - had));
-        TRY(source.read(std::span(body).subspan(had)));
-    }
+    TRY(source.append(body, length));
     TRY(readPadding(source, length));
     return body;
 }

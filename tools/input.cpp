@@ -21,26 +21,13 @@ namespace {
 // Enough to tell everything apart, and less than any stream's first header.
 constexpr size_t startSize = 8;
 
-/// Grown as the bytes come: the length is somebody else's claim.
-Result<void> append(std::vector<std::byte> &to, Source &source, size_t length)
-{
-    constexpr size_t step = 256 * 1024;
-    while (length > 0) {
-        const size_t had = to.size(), count = std::min(step, length);
-        to.resize(had + count);
-        TRY(source.read(std::span(to).subspan(had)));
-        length -= count;
-    }
-    return {};
-}
-
 Result<void> readLibvirtHead(Input &input, Source &source)
 {
     input.container = Container::Libvirt;
-    TRY_IN(tr("image header"), append(input.head, source, savefileHeaderSize - input.head.size()));
+    TRY_IN(tr("image header"), source.append(input.head, savefileHeaderSize - input.head.size()));
     Savefile &savefile = input.savefile.emplace();
     savefile.header = TRY_IN(tr("image header"), decodeSavefileHeader(input.head));
-    TRY_IN(tr("domain XML"), append(input.head, source, savefile.header.xmlLength));
+    TRY_IN(tr("domain XML"), source.append(input.head, savefile.header.xmlLength));
     savefile.xml = TRY_IN(tr("domain XML"), decodeSavefileXml(savefile.header, std::span(input.head).subspan(savefileHeaderSize)));
     input.format = savefile.header.version == SavefileVersion::Legacy ? StreamFormat::Legacy : StreamFormat::Libxl;
     return {};
@@ -49,10 +36,10 @@ Result<void> readLibvirtHead(Input &input, Source &source)
 Result<void> readXlHead(Input &input, Source &source)
 {
     input.container = Container::Xl;
-    TRY_IN(tr("xl's header"), append(input.head, source, xlSavefileHeaderSize - input.head.size()));
+    TRY_IN(tr("xl's header"), source.append(input.head, xlSavefileHeaderSize - input.head.size()));
     XlSavefile &xl = input.xl.emplace();
     xl.header = TRY_IN(tr("xl's header"), decodeXlSavefileHeader(input.head));
-    TRY_IN(tr("xl's configuration"), append(input.head, source, xl.header.dataLength));
+    TRY_IN(tr("xl's configuration"), source.append(input.head, xl.header.dataLength));
     xl.config = TRY_IN(tr("xl's configuration"),
                        decodeXlSavefileData(xl.header, std::span(input.head).subspan(xlSavefileHeaderSize)));
     input.format = xl.header.isLegacy() ? StreamFormat::Legacy : StreamFormat::Libxl;
