@@ -72,6 +72,13 @@ static Result<void> readNumber(virConf *conf, const char *key, unsigned lowest, 
     return {};
 }
 
+static Result<void> readSwitch(virConf *conf, const char *key, bool &value)
+{
+    if (virConfGetValueBool(conf, key, &value) < 0)
+        return takeLibvirtError();
+    return {};
+}
+
 static Result<void> readKeys(virConf *conf, Settings &settings)
 {
     TRY(readDirectory(conf, "config_dir", settings.configDir));
@@ -85,8 +92,11 @@ static Result<void> readKeys(virConf *conf, Settings &settings)
     TRY(readDirectory(conf, "qemu_binary", settings.qemuBinary));
     TRY(readText(conf, "migration_address", settings.migrationAddress));
     TRY(readText(conf, "migration_host", settings.migrationHost));
+    TRY(readSwitch(conf, "migration_plain_peers", settings.migrationPlainPeers));
     TRY(readNumber(conf, "migration_port_min", 1, 65534, settings.migrationPortMin));
     TRY(readNumber(conf, "migration_port_max", settings.migrationPortMin + 1, 65535, settings.migrationPortMax));
+    TRY(readNumber(conf, "keepalive_interval", 0, 3600, settings.keepaliveInterval));
+    TRY(readNumber(conf, "keepalive_count", 1, 1000, settings.keepaliveCount));
     TRY(readNumber(conf, "migration_downtime", 1, 2000000, settings.migrationDowntime));
     TRY(readNumber(conf, "migration_max_rounds", 0, 1000000, settings.migrationMaxRounds));
     TRY(readNumber(conf, "migration_max_time", 0, 1000000, settings.migrationMaxTime));

@@ -27,6 +27,9 @@ struct Settings {
 
     std::string migrationAddress = "0.0.0.0";   ///< where Prepare listens
     std::string migrationHost;     ///< the name other hosts reach us by; empty = hostname
+    bool migrationPlainPeers = true;            ///< let stock peers in: no secret, no TLS
+    unsigned keepaliveInterval = 5;             ///< seconds between signs of life of a peer's daemon; 0: none
+    unsigned keepaliveCount = 5;                ///< how many may be missing until it counts as gone
     unsigned migrationPortMin = 49152;
     unsigned migrationPortMax = 49215;
     unsigned migrationDowntime = 300;           ///< milliseconds

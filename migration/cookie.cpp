@@ -16,6 +16,22 @@ using base::tr;
 using XmlDocument = std::unique_ptr<xmlDoc, conf::FreeWith<xmlFreeDoc>>;
 using XPathContext = std::unique_ptr<xmlXPathContext, conf::FreeWith<xmlXPathFreeContext>>;
 
+static void formatAbilities(virBuffer *out, const Abilities &abilities)
+{
+    virBufferAsprintf(out, "<stream min='%u' max='%u'/>\n", abilities.streamVersionMin, abilities.streamVersionMax);
+    for (const std::string &name : abilities.layouts)
+        virBufferEscapeString(out, "<layout name='%s'/>\n", name.c_str());
+    virBufferAsprintf(out, "<channels max='%u'/>\n", abilities.channels);
+    if (abilities.tls)
+        virBufferAddLit(out, "<tls/>\n");
+    for (const std::string &method : abilities.compression)
+        virBufferEscapeString(out, "<compression method='%s'/>\n", method.c_str());
+    if (abilities.checkpoints)
+        virBufferAddLit(out, "<checkpoints/>\n");
+    if (abilities.postCopy)
+        virBufferAddLit(out, "<post-copy/>\n");
+}
+
 std::string formatCookie(const Cookie &cookie)
 {
     char uuid[VIR_UUID_STRING_BUFLEN];
@@ -31,7 +47,7 @@ std::string formatCookie(const Cookie &cookie)
     if (const auto &ours = cookie.extension) {
         virBufferAddLit(out, "<godwit>\n");
         virBufferAdjustIndent(out, 2);
-        virBufferAsprintf(out, "<stream min='%u' max='%u'/>\n", ours->streamVersionMin, ours->streamVersionMax);
+        formatAbilities(out, ours->abilities);
         if (!ours->secret.empty())
             virBufferAsprintf(out, "<secret>%s</secret>\n", ours->secret.c_str());
         if (!ours->persistentXml.empty())
@@ -58,13 +74,50 @@ static std::string text(const char *path, xmlXPathContextPtr context)
     return value ? value.get() : "";
 }
 
+/// The attribute `attribute` of every <godwit><`element`>: short names, not too many.
+static Result<std::vector<std::string>> parseNames(xmlXPathContextPtr context, const char *element,
+                                                   const char *attribute)
+{
+    std::vector<std::string> names;
+    xmlNodePtr parent = virXPathNode("./godwit", context);
+    for (xmlNodePtr node = parent->children; node; node = node->next) {
+        if (!virXMLNodeNameEqual(node, element))
+            continue;
+        const conf::Text value(virXMLPropString(node, attribute));
+        const std::string name = value ? value.get() : "";
+        if (name.empty() || name.size() > maxCookieNameLength || names.size() == maxCookieNames ||
+            name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-") != std::string::npos)
+            return makeError(ErrorCode::BadFormat, tr("migration cookie: <%s> lists what is no name, or too many"),
+                             element);
+        names.push_back(name);
+    }
+    return names;
+}
+
+static Result<Abilities> parseAbilities(xmlXPathContextPtr context)
+{
+    Abilities out;
+    if (virXPathUInt("string(./godwit/stream/@min)", context, &out.streamVersionMin) < 0 ||
+        virXPathUInt("string(./godwit/stream/@max)", context, &out.streamVersionMax) < 0 ||
+        out.streamVersionMin == 0 || out.streamVersionMin > out.streamVersionMax)
+        return broken(tr("no valid range of stream versions"));
+    if (auto layouts = TRY(parseNames(context, "layout", "name")); !layouts.empty())
+        out.layouts = std::move(layouts);
+    if (virXPathNode("./godwit/channels", context) &&
+        (virXPathUInt("string(./godwit/channels/@max)", context, &out.channels) < 0 || out.channels == 0 ||
+         out.channels > maxCookieChannels))
+        return broken(tr("no valid number of channels"));
+    out.tls = virXPathNode("./godwit/tls", context);
+    out.compression = TRY(parseNames(context, "compression", "method"));
+    out.checkpoints = virXPathNode("./godwit/checkpoints", context);
+    out.postCopy = virXPathNode("./godwit/post-copy", context);
+    return out;
+}
+
 static Result<CookieExtension> parseExtension(xmlXPathContextPtr context)
 {
     CookieExtension ours;
-    if (virXPathUInt("string(./godwit/stream/@min)", context, &ours.streamVersionMin) < 0 ||
-        virXPathUInt("string(./godwit/stream/@max)", context, &ours.streamVersionMax) < 0 ||
-        ours.streamVersionMin > ours.streamVersionMax)
-        return broken(tr("no valid range of stream versions"));
+    ours.abilities = TRY(parseAbilities(context));
     ours.secret = text("string(./godwit/secret)", context);
     if (!ours.secret.empty() &&
         (ours.secret.size() != 64 || ours.secret.find_first_not_of("0123456789abcdef") != std::string::npos))

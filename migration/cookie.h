@@ -12,6 +12,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace godwit::migration {
 
@@ -20,13 +21,34 @@ inline constexpr size_t maxCookieSize = 4 * 1024 * 1024;
 /// Stream versions: 1 is Xen's legacy stream, 2 is libxl's.
 inline constexpr unsigned legacyStreamVersion = 1;
 inline constexpr unsigned currentStreamVersion = 2;
-inline constexpr unsigned oldestReadableVersion = 2;
 
-/// Our child of the cookie.
-struct CookieExtension {
-    unsigned streamVersionMin = currentStreamVersion;   ///< what the sender can send (source), chose (destination)
+/// How a stream's pages are laid out: in batches, one after the other.
+inline constexpr const char *plainLayout = "plain";
+
+/// What a side offers (the source, in Begin's cookie), or what was chosen of it (the
+/// destination, in Prepare's). Names that are not known are kept: choosing passes over them.
+struct Abilities {
+    unsigned streamVersionMin = currentStreamVersion;
     unsigned streamVersionMax = currentStreamVersion;
-    std::string secret;          ///< destination: 64 hex digits that the data connection presents
+    std::vector<std::string> layouts = {plainLayout};
+    unsigned channels = 1;                  ///< data connections: at most; or, chosen, how many
+    bool tls = false;                       ///< data connections are encrypted
+    std::vector<std::string> compression;   ///< methods, the best first
+    bool checkpoints = false;
+    bool postCopy = false;
+
+    bool operator==(const Abilities &) const = default;
+};
+
+/// Limits of what a cookie may list.
+inline constexpr unsigned maxCookieChannels = 255;
+inline constexpr size_t maxCookieNames = 16;
+inline constexpr size_t maxCookieNameLength = 32;
+
+/// Our child of the cookie. Its schema is xml/migration-cookie.rng.
+struct CookieExtension {
+    Abilities abilities;
+    std::string secret;          ///< destination: 64 hex digits that every data connection presents
     std::string persistentXml;   ///< source: the persistent definition, for PERSIST_DEST
     /// How long the guest had stood still when Perform ended (source), or how long Finish took
     /// until it ran (destination). The sum, with the ways between, is its downtime.

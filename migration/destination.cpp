@@ -7,6 +7,7 @@
 #include "domain/job.h"
 #include "domain/lifecycle.h"
 #include "migration/data_connection.h"
+#include "migration/negotiation.h"
 #include "migration/phases.h"
 
 namespace godwit::migration {
@@ -45,18 +46,51 @@ static void destinationClosed(virDomainObj *object, virConnectPtr)
         discard(domain);
 }
 
-/// The stream version that both sides have; what Begin's cookie says against what we read.
-static Result<unsigned> negotiate(const Cookie &cookie)
+/// What does not hang together with the domain XML is refused before anything is done.
+static Result<void> checkIdentity(const Cookie &cookie, const virDomainDef *def, bool renamed)
 {
-    const unsigned lowest = cookie.extension ? cookie.extension->streamVersionMin : cookie.streamVersion;
-    const unsigned highest = cookie.extension ? cookie.extension->streamVersionMax : cookie.streamVersion;
-    const unsigned chosen = std::min(highest, currentStreamVersion);
-    if (chosen < lowest || chosen < oldestReadableVersion)
-        return makeError(ErrorCode::Unsupported,
-                         tr("host '%s' sends stream versions %u to %u; host '%s' reads versions %u to %u"),
-                         cookie.hostname.empty() ? "?" : cookie.hostname.c_str(), lowest, highest,
-                         TRY(hostname()).c_str(), oldestReadableVersion, currentStreamVersion);
-    return chosen;
+    char theirs[VIR_UUID_STRING_BUFLEN];
+    char ours[VIR_UUID_STRING_BUFLEN];
+    virUUIDFormat(cookie.uuid.data(), theirs);
+    virUUIDFormat(def->uuid, ours);
+    if (STRNEQ(theirs, ours))
+        return makeError(ErrorCode::InvalidArgument,
+                         tr("the migration cookie names the domain with UUID %s, the domain XML that with UUID %s"),
+                         theirs, ours);
+    if (!renamed && cookie.name != def->name)
+        return makeError(ErrorCode::InvalidArgument,
+                         tr("the migration cookie names domain '%s', the domain XML '%s'"), cookie.name.c_str(),
+                         def->name);
+    return {};
+}
+
+/// Read Begin's cookie and choose how the guest shall come.
+static Result<void> negotiate(Host &host, const Request &request, const char *text, int length, Incoming &incoming)
+{
+    const std::string here = TRY(hostname());
+    Cookie &cookie = incoming.cookie;
+    const auto decide = [&]() -> Result<void> {
+        if (text && length > 0) {
+            cookie = TRY(parseCookie(text, length));
+            incoming.fromOurs = cookie.extension.has_value();
+            TRY(checkIdentity(cookie, incoming.def.get(), !request.name.empty()));
+        } else {
+            // A source from before stream versions existed.
+            cookie.streamVersion = legacyStreamVersion;
+        }
+        if (!incoming.fromOurs && !host.settings().migrationPlainPeers)
+            return makeError(ErrorCode::Unsupported, "%s",
+                             tr("its data connection would come without a secret, which migration_plain_peers in "
+                                "godwit.conf does not let in"));
+        incoming.chosen = TRY(choose(offerOf(cookie), cookie.hostname, destinationAbilities(), here));
+        return {};
+    };
+    auto decided = decide();
+    if (!decided)
+        return std::move(decided).error().in(strprintf(
+            tr("host '%s' refuses domain '%s' from host '%s'"), here.c_str(), incoming.def->name,
+            cookie.hostname.empty() ? "?" : cookie.hostname.c_str()));
+    return {};
 }
 
 Result<Incoming> readIncoming(Host &host, const Request &request, const char *cookie, int length)
@@ -66,20 +100,7 @@ Result<Incoming> readIncoming(Host &host, const Request &request, const char *co
         return makeError(ErrorCode::InvalidArgument, "%s", tr("no domain XML was passed"));
     incoming.def = TRY(host.parse(request.xml.c_str(),
                                   VIR_DOMAIN_DEF_PARSE_INACTIVE | VIR_DOMAIN_DEF_PARSE_SKIP_VALIDATE));
-    if (cookie && length > 0) {
-        incoming.cookie = TRY(parseCookie(cookie, length));
-        incoming.fromOurs = incoming.cookie.extension.has_value();
-        if (memcmp(incoming.cookie.uuid.data(), incoming.def->uuid, VIR_UUID_BUFLEN) != 0)
-            return makeError(ErrorCode::InvalidArgument, "%s",
-                             tr("the UUID of the migration cookie is not that of the domain XML"));
-        if (request.name.empty() && incoming.cookie.name != incoming.def->name)
-            return makeError(ErrorCode::InvalidArgument,
-                             tr("the migration cookie names domain '%s', the domain XML '%s'"),
-                             incoming.cookie.name.c_str(), incoming.def->name);
-    } else {
-        // A source from before stream versions existed.
-        incoming.cookie.streamVersion = legacyStreamVersion;
-    }
+    TRY(negotiate(host, request, cookie, length, incoming));
     if (!request.name.empty()) {
         g_free(incoming.def->name);
         incoming.def->name = g_strdup(request.name.c_str());
@@ -113,12 +134,12 @@ static Result<std::string> ownHost(const Host &host)
 
 /// Everything of Prepare that happens with the job held. `endpoint` comes with the host.
 static Result<Cookie> startReceiving(Domain &domain, const Request &request, const Incoming &incoming,
-                                     unsigned version, Endpoint &endpoint)
+                                     Endpoint &endpoint)
 {
     Host &host = domain.host();
     Cookie reply = TRY(makeCookie(domain));
-    reply.streamVersion = version;
-    reply.extension = CookieExtension{.streamVersionMin = version, .streamVersionMax = version};
+    reply.streamVersion = incoming.chosen.streamVersionMax;
+    reply.extension->abilities = incoming.chosen;
     if (incoming.fromOurs)
         reply.extension->secret = TRY(makeSecret());
 
@@ -136,7 +157,7 @@ static Result<Cookie> startReceiving(Domain &domain, const Request &request, con
     hypervisor::ReceiveRequest receive;
     receive.stream = std::move(listening.fd);
     receive.kind = hypervisor::StreamKind::Listener;
-    receive.streamVersion = version;
+    receive.streamVersion = incoming.chosen.streamVersionMax;
     receive.secret = reply.extension->secret;
     TRY(domain::receiveDomain(domain, std::move(receive)));
     if (listening.acquired)
@@ -147,7 +168,6 @@ static Result<Cookie> startReceiving(Domain &domain, const Request &request, con
 
 Result<PrepareReply> prepare(Host &host, const Request &request, Incoming incoming)
 {
-    const unsigned version = TRY(negotiate(incoming.cookie));
     Endpoint endpoint;
     if (request.uri.empty())
         endpoint.host = TRY(ownHost(host));
@@ -161,7 +181,7 @@ Result<PrepareReply> prepare(Host &host, const Request &request, Incoming incomi
         domain::dropLiveDefinition(domain);
         return std::move(job).error();
     }
-    auto cookie = startReceiving(domain, request, incoming, version, endpoint);
+    auto cookie = startReceiving(domain, request, incoming, endpoint);
     if (!cookie) {
         domain::dropLiveDefinition(domain);
         return std::move(cookie).error().in(strprintf(tr("preparing for '%s'"), domain.def()->name));

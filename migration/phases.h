@@ -63,6 +63,7 @@ struct Incoming {
     conf::DomainDef def;
     Cookie cookie;
     bool fromOurs = false;   ///< the source's cookie had our child
+    Abilities chosen;        ///< how the guest shall come
 };
 
 base::Result<Incoming> readIncoming(domain::Host &host, const Request &request, const char *cookie, int length);

@@ -6,6 +6,7 @@
 #include "domain/job.h"
 #include "domain/lifecycle.h"
 #include "migration/data_connection.h"
+#include "migration/negotiation.h"
 #include "migration/phases.h"
 
 namespace godwit::migration {
@@ -117,6 +118,7 @@ Result<BeginReply> begin(Domain &domain, const Request &request)
     BeginReply reply;
     reply.xml = TRY(outgoingXml(domain, request.xml));
     reply.cookie = TRY(makeCookie(domain));
+    reply.cookie.extension->abilities = sourceAbilities();
     reply.cookie.extension->persistentXml = TRY(outgoingPersistentXml(domain, request));
     // Without protection across the phases nobody promises to call Confirm.
     if (request.flags & VIR_MIGRATE_CHANGE_PROTECTION) {
@@ -140,12 +142,17 @@ static Result<hypervisor::TransferProgress> send(Domain &domain, const Request &
                                                  AsyncJob &job)
 {
     auto guest = TRY(domain.guest());
+    TRY(checkChoice(sourceAbilities(), destination));
+    if (!destination.extension && !domain.host().settings().migrationPlainPeers)
+        return makeError(ErrorCode::Unsupported, "%s",
+                         tr("the destination knows no secret for its data connection, and migration_plain_peers in "
+                            "godwit.conf does not allow that"));
     const Endpoint endpoint = TRY(Endpoint::parse(request.uri.c_str()));
     if (endpoint.port == 0)
         return makeError(ErrorCode::InvalidArgument, tr("migration URI '%s' names no port"), request.uri.c_str());
     hypervisor::SaveRequest save;
     save.kind = hypervisor::StreamKind::Plain;
-    if (destination.extension && !destination.extension->secret.empty()) {
+    if (destination.extension) {
         save.kind = hypervisor::StreamKind::Channel;
         save.secret = destination.extension->secret;
     }

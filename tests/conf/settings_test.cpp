@@ -56,7 +56,7 @@ TEST_F(SettingsTest, OfAFileReplaceTheDefaults)
                              "save_dir = \"/i\"\nhelper = \"/h\"\nagent = \"/a\"\nlauncher = \"/t\"\nqemu_binary = \"/q\"\n"
                              "migration_address = \"::\"\nmigration_host = \"me\"\nmigration_port_min = 1000\n"
                              "migration_port_max = 1001\nmigration_downtime = 20\n"
-                             "migration_max_rounds = 7\nmigration_max_time = 60\n");
+                             "migration_plain_peers = 0\nkeepalive_interval = 0\nkeepalive_count = 9\nmigration_max_rounds = 7\nmigration_max_time = 60\n");
     ASSERT_TRUE(settings) << settings.error().message;
     EXPECT_EQ(settings->configDir, "/c");
     EXPECT_EQ(settings->autostartDir, "/c/autostart");
@@ -73,6 +73,9 @@ TEST_F(SettingsTest, OfAFileReplaceTheDefaults)
     EXPECT_EQ(settings->migrationPortMin, 1000u);
     EXPECT_EQ(settings->migrationPortMax, 1001u);
     EXPECT_EQ(settings->migrationDowntime, 20u);
+    EXPECT_FALSE(settings->migrationPlainPeers);
+    EXPECT_EQ(settings->keepaliveInterval, 0u);
+    EXPECT_EQ(settings->keepaliveCount, 9u);
     EXPECT_EQ(settings->migrationMaxRounds, 7u);
     EXPECT_EQ(settings->migrationMaxTime, 60u);
 }
@@ -90,6 +93,9 @@ TEST_F(SettingsTest, AreHeldToTheirLimits)
         {"migration_downtime = 0", "migration_downtime"},
         {"migration_downtime = 2000001", "migration_downtime"},
         {"migration_downtime = -1", "migration_downtime"},
+        {"keepalive_count = 0", "keepalive_count must be between 1 and 1000, not 0"},
+        {"keepalive_interval = 3601", "keepalive_interval"},
+        {"migration_plain_peers = 2", "migration_plain_peers"},
         {"migration_max_rounds = -1", "migration_max_rounds"},
         {"migration_max_time = 1000001", "migration_max_time"},
         {"migration_downtime = \"soon\"", "migration_downtime"},

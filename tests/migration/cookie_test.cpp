@@ -2,6 +2,7 @@
 #include "migration/cookie.h"
 
 #include <gtest/gtest.h>
+#include <libxml/relaxng.h>
 
 using namespace godwit;
 using migration::Cookie;
@@ -37,24 +38,77 @@ TEST(Cookie, IsStockLibxlsElementToTheLetterWithoutOurChild)
     EXPECT_EQ(formatCookie(cookie), stock);
 }
 
-TEST(Cookie, RoundTripsWithOurChild)
+static Cookie everything()
 {
     Cookie cookie = sample();
-    cookie.extension = CookieExtension{.streamVersionMin = 2,
-                                       .streamVersionMax = 3,
-                                       .secret = std::string(64, 'a'),
-                                       .persistentXml = "<domain>&amp;</domain>",
-                                       .stoodStill = std::chrono::milliseconds(69)};
+    migration::Abilities abilities;
+    abilities.streamVersionMin = 1;
+    abilities.streamVersionMax = 3;
+    abilities.layouts = {"newer", "plain"};
+    abilities.channels = 8;
+    abilities.tls = true;
+    abilities.compression = {"zstd", "lz4"};
+    abilities.checkpoints = true;
+    abilities.postCopy = true;
+    CookieExtension ours;
+    ours.abilities = abilities;
+    ours.secret = std::string(64, 'a');
+    ours.persistentXml = "<domain>&amp;</domain>";
+    ours.stoodStill = std::chrono::milliseconds(69);
+    cookie.extension = ours;
+    return cookie;
+}
+
+TEST(Cookie, RoundTripsWithOurChild)
+{
+    const Cookie cookie = everything();
     auto back = parse(formatCookie(cookie));
     ASSERT_TRUE(back) << back.error().message;
     EXPECT_EQ(back->name, cookie.name);
     EXPECT_EQ(back->uuid, cookie.uuid);
     EXPECT_EQ(back->hostname, cookie.hostname);
     ASSERT_TRUE(back->extension);
-    EXPECT_EQ(back->extension->streamVersionMax, 3u);
+    EXPECT_EQ(back->extension->abilities, cookie.extension->abilities);
     EXPECT_EQ(back->extension->secret, cookie.extension->secret);
     EXPECT_EQ(back->extension->persistentXml, cookie.extension->persistentXml);
     EXPECT_EQ(back->extension->stoodStill, cookie.extension->stoodStill);
+}
+
+/// libxml2's verdict, and what it says.
+static std::string schemaSays(const std::string &text)
+{
+    std::string said;
+    xmlRelaxNGParserCtxtPtr parser = xmlRelaxNGNewParserCtxt(GODWIT_XML "/migration-cookie.rng");
+    xmlRelaxNGPtr schema = xmlRelaxNGParse(parser);
+    xmlRelaxNGFreeParserCtxt(parser);
+    if (!schema)
+        return "the schema cannot be read";
+    xmlRelaxNGValidCtxtPtr context = xmlRelaxNGNewValidCtxt(schema);
+    const auto note = [](void *opaque, auto *error) { *static_cast<std::string *>(opaque) += error->message; };
+    xmlRelaxNGSetValidStructuredErrors(context, note, &said);
+    xmlDocPtr document = xmlReadMemory(text.data(), static_cast<int>(text.size()), nullptr, nullptr, 0);
+    if (!document || xmlRelaxNGValidateDoc(context, document) != 0)
+        said += "invalid";
+    xmlFreeDoc(document);
+    xmlRelaxNGFreeValidCtxt(context);
+    xmlRelaxNGFree(schema);
+    return said;
+}
+
+TEST(Cookie, IsValidByItsSchema)
+{
+    EXPECT_EQ(schemaSays(stock), "");
+    EXPECT_EQ(schemaSays(formatCookie(everything())), "");
+    Cookie least = sample();
+    least.extension.emplace();
+    EXPECT_EQ(schemaSays(formatCookie(least)), "");
+    // The schema can say no.
+    const std::string whole = formatCookie(everything());
+    for (const char *wrong : {"min='0' max='3'", "min='1' max='x'"}) {
+        std::string text = whole;
+        text.replace(text.find("min='1' max='3'"), 15, wrong);
+        EXPECT_NE(schemaSays(text), "") << wrong;
+    }
 }
 
 TEST(Cookie, PassesOverChildrenItDoesNotKnow)
@@ -100,6 +154,24 @@ TEST(Cookie, RefusesWhatMakesNoSense)
     EXPECT_FALSE(with("  <name>", "  <godwit/><name>"));
     EXPECT_FALSE(with("  <name>", "  <godwit><stream min='3' max='2'/></godwit><name>"));
     EXPECT_FALSE(with("  <name>", "  <godwit><stream min='2' max='2'/><secret>abc</secret></godwit><name>"));
+    const auto ours = [&](const std::string &children) {
+        return with("  <name>", ("  <godwit><stream min='2' max='2'/>" + children + "</godwit><name>").c_str());
+    };
+    EXPECT_TRUE(ours(""));
+    EXPECT_TRUE(ours("<channels max='255'/>"));
+    EXPECT_FALSE(ours("<channels max='256'/>"));
+    EXPECT_FALSE(ours("<channels max='0'/>"));
+    EXPECT_FALSE(ours("<channels/>"));
+    EXPECT_TRUE(ours("<layout name='" + std::string(32, 'a') + "'/>"));
+    EXPECT_FALSE(ours("<layout name='" + std::string(33, 'a') + "'/>"));
+    EXPECT_FALSE(ours("<layout name='a b'/>"));
+    EXPECT_FALSE(ours("<layout/>"));
+    std::string methods;
+    for (int i = 0; i < 16; i++)
+        methods += "<compression method='m'/>";
+    EXPECT_TRUE(ours(methods));
+    EXPECT_FALSE(ours(methods + "<compression method='m'/>"));
+    EXPECT_FALSE(with("  <name>", "  <godwit><stream min='0' max='2'/></godwit><name>"));
     EXPECT_FALSE(parse("<other/>\n"));
     EXPECT_FALSE(parse("garbage"));
 }
