@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The base of the lab's tests: its hosts, and a check that nothing is left on them."""
+import unittest
+
+from .guest import Guest, ticks, wait_until
+
+
+class Case(unittest.TestCase):
+    """Tests on the lab's hosts, which the runner puts into `lab`.
+
+    Each test starts and ends with no guest on any host.
+    """
+    lab = None
+    drivers = ("godwit", "godwit")
+
+    @classmethod
+    def setUpClass(cls):
+        cls.source, cls.destination = cls.lab.nodes
+        for node, driver in zip(cls.lab.nodes, cls.drivers):
+            if cls.lab.driver_of(node) != driver:
+                node.use_driver(driver)
+
+    def setUp(self):
+        self.addCleanup(self.end_all_guests)
+
+    def end_all_guests(self):
+        for node in self.lab.nodes:
+            node.run("""
+                for id in $(xl list | awk 'NR > 1 && $2 != 0 { print $2 }'); do xl destroy $id; done
+                for name in $(virsh -q list --all --name); do
+                    virsh -q destroy $name; virsh -q undefine $name --managed-save || virsh -q undefine $name
+                done 2> /dev/null
+                rm -f /tmp/*.image /tmp/*.xml""")
+
+    def describe_failure(self):
+        """The ends of all logs, for a failed test."""
+        text = []
+        for node in self.lab.nodes:
+            status, logs = node.call("xl list; tail -n 15 /var/log/libvirt/*.log /var/log/libvirt/*/*.log "
+                                     "/var/log/xen/*.log /var/log/xen/console/*.log 2> /dev/null")
+            text.append(f"--- {node.name}\n{logs}")
+        return "\n".join(text)
+
+    def start(self, node, guest, *flags):
+        """Start a transient guest and wait until it guards its memory; its console."""
+        console = guest.console(node)
+        path = f"/tmp/{guest.name}.xml"
+        node.write(path, guest.xml())
+        node.virsh("create", path, *flags)
+        console.wait(r"^GUEST ready:")
+        return console
+
+    def running_guest(self, node, kind="pvh", **options):
+        """A guest that runs and checks its memory, and its console."""
+        guest = Guest(kind=kind, **options)
+        return guest, self.start(node, guest)
+
+    def assert_runs_on(self, guest, console, timeout=300):
+        """The guest goes on after the console's mark, and finds all its memory as it must be."""
+        pages = guest.fill * 256
+
+        def checked_all():
+            text = console.text()
+            self.assertNotIn("CORRUPT", text)
+            said = ticks(text)
+            return len(said) > 1 and said[-1][3] - said[0][3] > pages
+        wait_until(checked_all, f"{guest.name} has checked its {pages} pages", timeout)
+
+    def assert_never_ran_twice(self, *consoles):
+        """Over the consoles in turn, each tick came once and after the one before: no copy of the guest ran."""
+        numbers = [tick[0] for console in consoles for tick in ticks(console.text())]
+        self.assertEqual(numbers, sorted(set(numbers)))

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guest on a Xen host: how it is defined, and what it says on its console.
+
+It is the guest of tests/guest, which guards its memory, with the kernel of the distribution.
+"""
+import re
+import shlex
+import time
+import uuid
+
+KERNEL, INITRD = "/guest/vmlinux", "/guest/initrd"
+LOG = "/var/log/xen/console/guest-{}.log"
+TICK = re.compile(r"^tick (\d+) maxgap (\d+) ms dirtied (\d+) verified (\d+)", re.M)
+
+TYPES = {
+    "pvh": "<type arch='x86_64' machine='xenpvh'>xenpvh</type>",
+    "pv": "<type arch='x86_64' machine='xenpv'>linux</type>",
+    "hvm": "<type arch='x86_64' machine='xenfv'>hvm</type>"
+           "<loader type='rom'>/usr/lib/xen-4.17/boot/hvmloader</loader>",
+}
+
+
+def wait_until(condition, what, timeout=300, interval=0.5):
+    """The first true value of `condition()`; TimeoutError names `what` was waited for."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {timeout} s")
+        time.sleep(interval)
+    return value
+
+
+class Console:
+    """What a guest has said on one host since a moment there."""
+
+    def __init__(self, node, name):
+        self.node, self.path = node, LOG.format(name)
+        self.mark()
+
+    def mark(self):
+        """From now on, only what comes later counts."""
+        self.start = int(self.node.run(f"stat -c %s {shlex.quote(self.path)} 2>/dev/null || echo 0"))
+
+    def text(self):
+        return self.node.run(f"tail -c +{self.start + 1} {shlex.quote(self.path)} 2>/dev/null || true")
+
+    def wait(self, pattern, timeout=300):
+        """The first match of `pattern` since the last mark()."""
+        try:
+            return wait_until(lambda: re.search(pattern, self.text(), re.M), f"the guest says '{pattern}'", timeout)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; its last words:\n{self.text()[-2000:]}") from error
+
+
+def ticks(text):
+    """(number, longest gap in ms, dirtied, verified) of each tick line."""
+    return [tuple(map(int, tick)) for tick in TICK.findall(text)]
+
+
+class Guest:
+    def __init__(self, name="guest", kind="pvh", memory=128, fill=16, rate=200, vcpus=1, devices=""):
+        self.name, self.kind, self.memory, self.vcpus, self.devices = name, kind, memory, vcpus, devices
+        self.fill = fill
+        self.uuid = str(uuid.uuid4())
+        self.command_line = f"console=hvc0 loglevel=4 mitigations=off fill={fill} rate={rate}"
+
+    def xml(self, **changes):
+        """The domain's definition; changes replace attributes for this one text."""
+        values = {**vars(self), **changes}
+        return f"""<domain type='xen'>
+  <name>{values['name']}</name>
+  <uuid>{values['uuid']}</uuid>
+  <memory unit='MiB'>{values['memory']}</memory>
+  <vcpu>{values['vcpus']}</vcpu>
+  <os>
+    {TYPES[values['kind']]}
+    <kernel>{KERNEL}</kernel>
+    <initrd>{INITRD}</initrd>
+    <cmdline>{values['command_line']}</cmdline>
+  </os>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+  <devices>
+    <console type='pty'><target type='xen' port='0'/></console>
+    {values['devices']}
+  </devices>
+</domain>
+"""
+
+    def xl_config(self):
+        """The same for xl."""
+        return (f'name = "{self.name}"\nuuid = "{self.uuid}"\ntype = "{self.kind}"\nmemory = {self.memory}\n'
+                f'vcpus = {self.vcpus}\nkernel = "{KERNEL}"\nramdisk = "{INITRD}"\ncmdline = "{self.command_line}"\n'
+                'on_crash = "destroy"\n')
+
+    def console(self, node):
+        return Console(node, self.name)
