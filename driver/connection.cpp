@@ -51,6 +51,7 @@ static Result<int> supportsFeature(virConnectPtr connection, int feature)
     if (virDriverFeatureIsGlobal(static_cast<virDrvFeature>(feature), &supported))
         return supported;
     switch (feature) {
+    case VIR_DRV_FEATURE_MIGRATION_P2P:
     case VIR_DRV_FEATURE_MIGRATION_V3:
     case VIR_DRV_FEATURE_MIGRATION_PARAMS:
     case VIR_DRV_FEATURE_MIGRATE_CHANGE_PROTECTION:

@@ -9,6 +9,7 @@
 #include "migration/data_connection.h"
 #include "migration/negotiation.h"
 #include "migration/phases.h"
+#include "migration/tunnel.h"
 
 namespace godwit::migration {
 
@@ -132,17 +133,11 @@ static Result<std::string> ownHost(const Host &host)
     return name;
 }
 
-/// Everything of Prepare that happens with the job held. `endpoint` comes with the host.
-static Result<Cookie> startReceiving(Domain &domain, const Request &request, const Incoming &incoming,
-                                     Endpoint &endpoint)
+/// Receive on a port. `endpoint` comes with the host, and gets the port.
+static Result<void> receiveOnPort(Domain &domain, const Request &request, hypervisor::ReceiveRequest receive,
+                                  Endpoint &endpoint)
 {
     Host &host = domain.host();
-    Cookie reply = TRY(makeCookie(domain));
-    reply.streamVersion = incoming.chosen.streamVersionMax;
-    reply.extension->abilities = incoming.chosen;
-    if (incoming.fromOurs)
-        reply.extension->secret = TRY(makeSecret());
-
     ListeningSocket listening = TRY(domain.unlocked([&] {
         const std::string &given = request.listenAddress;
         return listenOn(given.empty() ? host.settings().migrationAddress : given, endpoint.port,
@@ -154,25 +149,64 @@ static Result<Cookie> startReceiving(Domain &domain, const Request &request, con
         if (listening.acquired && !domain.data().migrationPort)
             virPortAllocatorRelease(listening.port);
     });
-    hypervisor::ReceiveRequest receive;
     receive.stream = std::move(listening.fd);
     receive.kind = hypervisor::StreamKind::Listener;
-    receive.streamVersion = incoming.chosen.streamVersionMax;
-    receive.secret = reply.extension->secret;
     TRY(domain::receiveDomain(domain, std::move(receive)));
     if (listening.acquired)
         domain.data().migrationPort = listening.port;
     rollback.commit();
+    return {};
+}
+
+/// Receive out of the daemon's connection to the source's. libvirt's event loop fills the pipe.
+static Result<void> receiveFromTunnel(Domain &domain, virStream *tunnel, hypervisor::ReceiveRequest receive)
+{
+    Pipe pipe = TRY(Pipe::make());
+    receive.stream = std::move(pipe.readEnd);
+    receive.kind = hypervisor::StreamKind::Plain;
+    TRY(domain::receiveDomain(domain, std::move(receive)));
+    if (virFDStreamOpen(tunnel, pipe.writeEnd.get()) < 0) {
+        base::Error error = conf::takeLibvirtError();
+        discard(domain);
+        return error;
+    }
+    (void)pipe.writeEnd.release();
+    return {};
+}
+
+/// Everything of Prepare that happens with the job held.
+static Result<Cookie> startReceiving(Domain &domain, const Request &request, const Incoming &incoming,
+                                     Endpoint &endpoint)
+{
+    Cookie reply = TRY(makeCookie(domain));
+    reply.streamVersion = incoming.chosen.streamVersionMax;
+    reply.extension->abilities = incoming.chosen;
+    hypervisor::ReceiveRequest receive;
+    receive.streamVersion = incoming.chosen.streamVersionMax;
+    if (request.tunnel) {
+        TRY(receiveFromTunnel(domain, request.tunnel, std::move(receive)));
+        return reply;
+    }
+    if (incoming.fromOurs)
+        reply.extension->secret = receive.secret = TRY(makeSecret());
+    TRY(receiveOnPort(domain, request, std::move(receive), endpoint));
     return reply;
+}
+
+/// Where the source shall connect; the port is known later.
+static Result<Endpoint> whereToConnect(const Host &host, const Request &request)
+{
+    if (!request.uri.empty())
+        return Endpoint::parse(request.uri.c_str());
+    Endpoint endpoint;
+    if (!request.tunnel)
+        endpoint.host = TRY(ownHost(host));
+    return endpoint;
 }
 
 Result<PrepareReply> prepare(Host &host, const Request &request, Incoming incoming)
 {
-    Endpoint endpoint;
-    if (request.uri.empty())
-        endpoint.host = TRY(ownHost(host));
-    else
-        endpoint = TRY(Endpoint::parse(request.uri.c_str()));
+    Endpoint endpoint = TRY(whereToConnect(host, request));
     Domain domain = TRY(domain::addDomain(host, std::move(incoming.def),
                                           VIR_DOMAIN_OBJ_LIST_ADD_LIVE | VIR_DOMAIN_OBJ_LIST_ADD_CHECK_LIVE));
     auto job = AsyncJob::begin(domain, VIR_ASYNC_JOB_MIGRATION_IN, VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN,
@@ -190,7 +224,7 @@ Result<PrepareReply> prepare(Host &host, const Request &request, Incoming incomi
         domain.data().persistentXml = incoming.cookie.extension->persistentXml;
     virCloseCallbacksDomainAdd(domain.object(), request.connection, destinationClosed);
     (*job)->keep();
-    return PrepareReply{endpoint.uri(), std::move(cookie).value()};
+    return PrepareReply{request.tunnel ? std::string() : endpoint.uri(), std::move(cookie).value()};
 }
 
 /// PERSIST_DEST: store the definition that the source sent, or the live one.

@@ -75,7 +75,7 @@ Result<Abilities> choose(const Abilities &offer, const std::string &sourceHost, 
     return out;
 }
 
-Result<void> checkChoice(const Abilities &offer, const Cookie &fromDestination)
+Result<void> checkChoice(const Abilities &offer, const Cookie &fromDestination, bool tunnelled)
 {
     if (!fromDestination.extension)
         return {};   // a peer that knows nothing of ours gets a plain stream
@@ -83,7 +83,7 @@ Result<void> checkChoice(const Abilities &offer, const Cookie &fromDestination)
     if (!chosen || *chosen != fromDestination.extension->abilities)
         return makeError(ErrorCode::Unsupported, tr("host '%s' chose what it was not offered"),
                          fromDestination.hostname.c_str());
-    if (fromDestination.extension->secret.empty())
+    if (fromDestination.extension->secret.empty() && !tunnelled)
         return makeError(ErrorCode::Unsupported, tr("host '%s' gave no secret for the data connection"),
                          fromDestination.hostname.c_str());
     return {};

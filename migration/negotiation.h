@@ -23,6 +23,7 @@ base::Result<Abilities> choose(const Abilities &offer, const std::string &source
                                const std::string &ownHost);
 
 /// On the source: what the destination chose is something that `offer` has.
-base::Result<void> checkChoice(const Abilities &offer, const Cookie &fromDestination);
+/// A tunnel needs no secret: nobody else can get at it.
+base::Result<void> checkChoice(const Abilities &offer, const Cookie &fromDestination, bool tunnelled);
 
 } // namespace godwit::migration

@@ -30,14 +30,18 @@ struct Request {
     std::string uri;                  ///< URI
     std::string listenAddress;        ///< LISTEN_ADDRESS: where the destination listens
     uint64_t bandwidth = 0;           ///< bytes per second; 0 = unlimited
-    virConnectPtr connection = nullptr;   ///< who asks: its end ends an unfinished migration
+    std::string graphicsUri;          ///< GRAPHICS_URI
+    std::string peerUri;              ///< the destination's daemon, for PEER2PEER
+    virStream *tunnel = nullptr;      ///< TUNNELLED: where the data goes, instead of to `uri`; borrowed
+    virConnectPtr connection = nullptr;   ///< who asks: its end ends an unfinished migration; may be null
 };
 
 /// Flags that are supported on both sides.
 inline constexpr unsigned supportedFlags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST |
                                            VIR_MIGRATE_UNDEFINE_SOURCE | VIR_MIGRATE_PAUSED |
                                            VIR_MIGRATE_CHANGE_PROTECTION | VIR_MIGRATE_UNSAFE |
-                                           VIR_MIGRATE_ABORT_ON_ERROR;
+                                           VIR_MIGRATE_ABORT_ON_ERROR | VIR_MIGRATE_PEER2PEER |
+                                           VIR_MIGRATE_TUNNELLED;
 
 /// What every cookie of ours begins with: the domain, this host, our child (domain locked).
 base::Result<Cookie> makeCookie(const domain::Domain &domain);
@@ -53,8 +57,15 @@ base::Result<BeginReply> begin(domain::Domain &domain, const Request &request);
 base::Result<Cookie> perform(domain::Domain &domain, const Request &request, const Cookie &fromDestination);
 base::Result<void> confirm(domain::Domain &domain, const Request &request, const Cookie &fromDestination, bool cancelled);
 
+/// The source's end of a migration whose destination may run the guest, or may not: it stays
+/// paused, until a user who knows resumes it.
+void leavePaused(domain::Domain &domain, const base::Error &cause);
+
+/// All phases of a peer-to-peer migration, from the source's daemon.
+base::Result<void> migrateToPeer(domain::Domain &domain, Request request);
+
 struct PrepareReply {
-    std::string uri;
+    std::string uri;   ///< empty for a tunnel
     Cookie cookie;
 };
 

@@ -8,6 +8,7 @@
 #include "migration/data_connection.h"
 #include "migration/negotiation.h"
 #include "migration/phases.h"
+#include "migration/tunnel.h"
 
 namespace godwit::migration {
 
@@ -70,6 +71,31 @@ static void sourceClosed(virDomainObj *object, virConnectPtr)
     enterPhase(domain, MigrationPhase::None);
 }
 
+/// Notice when the client goes away, where it is the client that holds the phases together.
+static void watchClient(Domain &domain, const Request &request)
+{
+    if (request.connection)
+        virCloseCallbacksDomainAdd(domain.object(), request.connection, sourceClosed);
+}
+
+static void unwatchClient(Domain &domain, const Request &request)
+{
+    if (request.connection)
+        virCloseCallbacksDomainRemove(domain.object(), request.connection, sourceClosed);
+}
+
+void leavePaused(Domain &domain, const base::Error &cause)
+{
+    auto job = AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_OUT);
+    if (!job)
+        return;
+    log(LogLevel::Error,
+        "domain '%s': whether it runs on the destination is not known: left paused; 'virsh resume' if it does not: %s",
+        domain.def()->name, cause.message.c_str());
+    enterPhase(domain, MigrationPhase::None);
+    (*job)->fail(cause);
+}
+
 /// The XML that goes to the destination.
 static Result<std::string> outgoingXml(Domain &domain, const std::string &replacement)
 {
@@ -122,7 +148,7 @@ Result<BeginReply> begin(Domain &domain, const Request &request)
     reply.cookie.extension->persistentXml = TRY(outgoingPersistentXml(domain, request));
     // Without protection across the phases nobody promises to call Confirm.
     if (request.flags & VIR_MIGRATE_CHANGE_PROTECTION) {
-        virCloseCallbacksDomainAdd(domain.object(), request.connection, sourceClosed);
+        watchClient(domain, request);
         enterPhase(domain, MigrationPhase::Begin);
         job->keep();
     }
@@ -137,22 +163,29 @@ static Result<std::unique_ptr<AsyncJob>> continueJob(Domain &domain, const Reque
                            request.flags);
 }
 
-/// Send the guest; on success it is stopped here and whole there.
-static Result<hypervisor::TransferProgress> send(Domain &domain, const Request &request, const Cookie &destination,
-                                                 AsyncJob &job)
+/// Nothing is sent before both sides agree on how.
+static Result<void> checkReadiness(const Domain &domain, const Request &request, const Cookie &destination)
 {
-    auto guest = TRY(domain.guest());
-    TRY(checkChoice(sourceAbilities(), destination));
+    int reason = 0;
+    if (request.flags & VIR_MIGRATE_ABORT_ON_ERROR && domain.state(&reason) == VIR_DOMAIN_PAUSED &&
+        reason == VIR_DOMAIN_PAUSED_IOERROR)
+        return makeError(ErrorCode::OperationInvalid, tr("domain '%s' stands still after an I/O error"),
+                         domain.def()->name);
+    TRY(checkChoice(sourceAbilities(), destination, /* tunnelled= */ request.tunnel));
     if (!destination.extension && !domain.host().settings().migrationPlainPeers)
         return makeError(ErrorCode::Unsupported, "%s",
                          tr("the destination knows no secret for its data connection, and migration_plain_peers in "
                             "godwit.conf does not allow that"));
-    const Endpoint endpoint = TRY(Endpoint::parse(request.uri.c_str()));
-    if (endpoint.port == 0)
-        return makeError(ErrorCode::InvalidArgument, tr("migration URI '%s' names no port"), request.uri.c_str());
+    return {};
+}
+
+/// Everything of the transfer but the connection that it goes over.
+static hypervisor::SaveRequest describeTransfer(Domain &domain, const Request &request, const Cookie &destination,
+                                                AsyncJob &job)
+{
     hypervisor::SaveRequest save;
     save.kind = hypervisor::StreamKind::Plain;
-    if (destination.extension) {
+    if (destination.extension && !request.tunnel) {
         save.kind = hypervisor::StreamKind::Channel;
         save.secret = destination.extension->secret;
     }
@@ -169,6 +202,38 @@ static Result<hypervisor::TransferProgress> send(Domain &domain, const Request &
     save.maxRounds = domain.host().settings().migrationMaxRounds;
     save.maxTime = std::chrono::seconds(domain.host().settings().migrationMaxTime);
     save.observer = &job;
+    return save;
+}
+
+/// Save into the tunnel: it is through when the tunnel is.
+static Result<hypervisor::TransferProgress> saveTunnelled(hypervisor::Guest &guest, virStream *stream,
+                                                          hypervisor::SaveRequest save)
+{
+    TunnelSender tunnel(stream);
+    save.stream = TRY(tunnel.start());
+    auto saved = guest.save(std::move(save));
+    auto carried = tunnel.finish(saved.has_value());
+    if (carried)
+        return saved;
+    if (saved) {
+        if (auto resumed = guest.resume(hypervisor::ResumeMode::Fast); !resumed)
+            log(LogLevel::Error, "%s", resumed.error().message.c_str());
+    }
+    return saved || saved.error().code != ErrorCode::Aborted ? std::move(carried).error() : std::move(saved).error();
+}
+
+/// Send the guest; on success it is stopped here and whole there.
+static Result<hypervisor::TransferProgress> send(Domain &domain, const Request &request, const Cookie &destination,
+                                                 AsyncJob &job)
+{
+    auto guest = TRY(domain.guest());
+    TRY(checkReadiness(domain, request, destination));
+    hypervisor::SaveRequest save = describeTransfer(domain, request, destination, job);
+    if (request.tunnel)
+        return domain.unlocked([&] { return saveTunnelled(*guest, request.tunnel, std::move(save)); });
+    const Endpoint endpoint = TRY(Endpoint::parse(request.uri.c_str()));
+    if (endpoint.port == 0)
+        return makeError(ErrorCode::InvalidArgument, tr("migration URI '%s' names no port"), request.uri.c_str());
     return domain.unlocked([&]() -> Result<hypervisor::TransferProgress> {
         save.stream = TRY(connectTo(endpoint));
         return guest->save(std::move(save));
@@ -177,15 +242,9 @@ static Result<hypervisor::TransferProgress> send(Domain &domain, const Request &
 
 Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fromDestination)
 {
-    Cookie reply = TRY(makeCookie(domain));
     auto job = TRY(continueJob(domain, request));
-    int reason = 0;
-    if (request.flags & VIR_MIGRATE_ABORT_ON_ERROR && domain.state(&reason) == VIR_DOMAIN_PAUSED &&
-        reason == VIR_DOMAIN_PAUSED_IOERROR)
-        return makeError(ErrorCode::OperationInvalid, tr("domain '%s' stands still after an I/O error"),
-                         domain.def()->name);
-    virCloseCallbacksDomainRemove(domain.object(), request.connection, sourceClosed);
-    virCloseCallbacksDomainAdd(domain.object(), request.connection, sourceClosed);
+    unwatchClient(domain, request);
+    watchClient(domain, request);
     domain.data().ranBeforeMigration = domain.state() == VIR_DOMAIN_RUNNING;
     enterPhase(domain, MigrationPhase::Perform);
     domain.data().abortOnIoError = request.flags & VIR_MIGRATE_ABORT_ON_ERROR;
@@ -193,7 +252,7 @@ Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fro
     domain.data().abortOnIoError = false;
     if (!sent) {
         // The guest goes on already: save() resumed it. No Confirm will come.
-        virCloseCallbacksDomainRemove(domain.object(), request.connection, sourceClosed);
+        unwatchClient(domain, request);
         enterPhase(domain, MigrationPhase::None);
         job->fail(sent.error());
         return std::move(sent).error().in(strprintf(tr("migrating '%s'"), domain.def()->name));
@@ -205,7 +264,10 @@ Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fro
     domain.data().performedAt = std::chrono::steady_clock::now();
     job->update(*sent);
     job->keep();
-    reply.extension->stoodStill = std::chrono::milliseconds(sent->downtime);
+    auto reply = makeCookie(domain);
+    if (!reply)
+        return Cookie();
+    reply->extension->stoodStill = std::chrono::milliseconds(sent->downtime);
     return reply;
 }
 
@@ -238,7 +300,7 @@ static void undefine(Domain &domain)
 Result<void> confirm(Domain &domain, const Request &request, const Cookie &fromDestination, bool cancelled)
 {
     auto job = TRY(AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_OUT));
-    virCloseCallbacksDomainRemove(domain.object(), request.connection, sourceClosed);
+    unwatchClient(domain, request);
     const bool sent = domain.data().phase == MigrationPhase::Performed;
     TRY(domain.requireActive());
     if (cancelled) {

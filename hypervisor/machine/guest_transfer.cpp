@@ -95,7 +95,7 @@ Result<std::shared_ptr<Transfer>> MachineGuest::beginSaving(SaveRequest &request
     auto transfer = std::make_shared<Transfer>(Transfer::Direction::Save, std::move(*helper), loop_);
     std::lock_guard lock(mutex_);
     transfer_ = transfer;
-    stopCause_ = request.kind == StreamKind::Channel ? StopCause::Migrating : StopCause::Saving;
+    stopCause_ = request.kind == StreamKind::File ? StopCause::Saving : StopCause::Migrating;
     return transfer;
 }
 

@@ -81,14 +81,14 @@ TEST(Negotiation, HoldsTheDestinationToTheOffer)
 {
     Cookie reply;
     reply.hostname = "beta";
-    EXPECT_TRUE(checkChoice(sourceAbilities(), reply)) << "a stock destination answers nothing";
+    EXPECT_TRUE(checkChoice(sourceAbilities(), reply, false)) << "a stock destination answers nothing";
     reply.extension.emplace();
     reply.extension->secret = std::string(64, '0');
-    EXPECT_TRUE(checkChoice(sourceAbilities(), reply));
+    EXPECT_TRUE(checkChoice(sourceAbilities(), reply, false));
     const auto refuses = [&](auto change) {
         Cookie wrong = reply;
         change(*wrong.extension);
-        const auto checked = checkChoice(sourceAbilities(), wrong);
+        const auto checked = checkChoice(sourceAbilities(), wrong, false);
         return !checked && checked.error().message.find("beta") != std::string::npos;
     };
     EXPECT_TRUE(refuses([](CookieExtension &ours) { ours.abilities = versions(1, 1); }));
@@ -99,6 +99,8 @@ TEST(Negotiation, HoldsTheDestinationToTheOffer)
     EXPECT_TRUE(refuses([](CookieExtension &ours) { ours.abilities.compression = {"zstd"}; }));
     EXPECT_TRUE(refuses([](CookieExtension &ours) { ours.abilities.postCopy = true; }));
     EXPECT_TRUE(refuses([](CookieExtension &ours) { ours.secret.clear(); }));
+    reply.extension->secret.clear();
+    EXPECT_TRUE(checkChoice(sourceAbilities(), reply, /* tunnelled= */ true));
 }
 
 } // namespace godwit::migration

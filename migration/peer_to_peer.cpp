@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "base/i18n.h"
+#include "base/log.h"
+#include "base/strprintf.h"
+#include "domain/host.h"
+#include "migration/peer.h"
+
+namespace godwit::migration {
+
+using base::ErrorCode;
+using base::LogLevel;
+using base::makeError;
+using base::Result;
+using base::tr;
+using domain::Domain;
+
+/// What the destination need not know, and what one that is older or stock would refuse.
+static constexpr unsigned sourceOnlyFlags =
+    VIR_MIGRATE_ABORT_ON_ERROR | VIR_MIGRATE_CHANGE_PROTECTION | VIR_MIGRATE_UNSAFE;
+
+static unsigned flagsForPeer(const Domain &domain, const Request &request)
+{
+    const bool paused = domain.state() == VIR_DOMAIN_PAUSED;
+    unsigned flags = request.flags & ~sourceOnlyFlags;
+    if (paused)
+        flags |= VIR_MIGRATE_PAUSED;
+    return flags;
+}
+
+static Result<void> checkTunnel(const Request &request)
+{
+    if (!(request.flags & VIR_MIGRATE_TUNNELLED))
+        return {};
+    if (!request.uri.empty())
+        return makeError(ErrorCode::InvalidArgument, "%s", tr("a tunnelled migration takes no migration URI"));
+    if (!request.listenAddress.empty())
+        return makeError(ErrorCode::InvalidArgument, "%s", tr("a tunnelled migration takes no listen address"));
+    return {};
+}
+
+/// Confirm, once the destination has said what became of the guest there.
+static Result<void> settle(Domain &domain, const Request &request, Result<Cookie> finished, bool lost)
+{
+    if (!finished && lost) {
+        leavePaused(domain, finished.error());
+        return std::move(finished).error();
+    }
+    auto confirmed = confirm(domain, request, finished ? *finished : Cookie(), !finished);
+    if (!confirmed)
+        log(LogLevel::Error, "%s", confirmed.error().message.c_str());
+    if (!finished)
+        return std::move(finished).error();
+    return {};
+}
+
+Result<void> migrateToPeer(Domain &domain, Request request)
+{
+    TRY(checkTunnel(request));
+    // Nobody else holds the phases together: the job stays open, whatever becomes of the client.
+    request.flags |= VIR_MIGRATE_CHANGE_PROTECTION;
+    request.connection = nullptr;
+    const std::string name = domain.name();
+    Peer peer = TRY(domain.unlocked([&] { return Peer::open(request.peerUri, domain.host().settings()); }));
+    const BeginReply begun = TRY(begin(domain, request));
+    const unsigned flags = flagsForPeer(domain, request);
+    auto prepared = domain.unlocked([&] { return peer.prepare(request, begun, flags); });
+    if (!prepared)
+        return settle(domain, request, std::move(prepared).error(), /* lost= */ false);
+    request.uri = prepared->uri;
+    request.tunnel = prepared->stream.get();
+    auto performed = perform(domain, request, prepared->cookie);
+    auto finished = domain.unlocked([&] {
+        return peer.finish(request, name, request.uri, performed ? *performed : begun.cookie, !performed, flags);
+    });
+    if (!performed)
+        return std::move(performed).error();   // and the guest runs on already
+    return settle(domain, request, std::move(finished), !peer.alive());
+}
+
+} // namespace godwit::migration

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "conf/libvirt.h"
+
+#include "tests/driver/fake_test.h"
+
+#include <map>
+
+// How a migration is driven: by the source's daemon, through a tunnel, by clients that know
+// no typed parameters. The phases that libvirt's public API hides are called one by one.
+
+namespace godwit::tests {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class MigrationModes : public FakeHostsTest
+{
+protected:
+    MigrationModes() : a(root("a")), b(root("b")) {}
+
+    DomainHandle start(unsigned flags = 0)
+    {
+        auto domain = a.define(domainXml("web1"));
+        EXPECT_EQ(virDomainCreateWithFlags(domain.get(), flags), 0) << lastError();
+        machine("web1", "a")->setMemory("what the guest remembers");
+        return domain;
+    }
+    std::string uriOfB() const { return "godwit:///embed?root=" + root("b"); }
+    /// As virDomainMigrateToURI3() calls the source's daemon; to b, unless it is told otherwise.
+    bool toPeer(const DomainHandle &domain, unsigned flags = VIR_MIGRATE_LIVE,
+                const std::map<std::string, std::string> &more = {}, std::string uri = {})
+    {
+        std::map<std::string, std::string> all = more;
+        if (!(flags & VIR_MIGRATE_TUNNELLED))
+            all.try_emplace(VIR_MIGRATE_PARAM_URI, "tcp://127.0.0.1");
+        virTypedParameterPtr params = nullptr;
+        int count = 0;
+        int room = 0;
+        for (const auto &[name, value] : all)
+            EXPECT_EQ(virTypedParamsAddString(&params, &count, &room, name.c_str(), value.c_str()), 0);
+        const int moved = virDomainMigratePerform3Params(domain.get(), (uri.empty() ? uriOfB() : uri).c_str(), params,
+                                                         count, nullptr, 0, nullptr, nullptr,
+                                                         flags | VIR_MIGRATE_PEER2PEER);
+        virTypedParamsFree(params, count);
+        return moved == 0;
+    }
+    void expectOnlyOnSource(const DomainHandle &domain, const std::string &what)
+    {
+        EXPECT_EQ(stateOf(domain).substr(0, 7), "running") << what;
+        EXPECT_TRUE(machine("web1", "a")->running()) << what;
+        EXPECT_EQ(b.names(), "") << what;
+        EXPECT_EQ(world().aliveCount(), 1u) << what;
+        EXPECT_THAT(leftovers("b"), IsEmpty()) << what;
+        virDomainJobInfo job;
+        EXPECT_EQ(virDomainGetJobInfo(domain.get(), &job), 0) << what;
+        EXPECT_EQ(job.type, VIR_DOMAIN_JOB_NONE) << what;
+    }
+    void expectMoved(const DomainHandle &domain)
+    {
+        EXPECT_EQ(stateOf(domain), "shutoff.4");
+        EXPECT_EQ(stateOf(b.lookup("web1")), "running.2");
+        EXPECT_EQ(machine("web1", "b")->memory(), "what the guest remembers");
+        EXPECT_EQ(world().aliveCount(), 1u);
+        EXPECT_THAT(leftovers("a"), IsEmpty());
+    }
+
+    Client a;
+    Client b;
+};
+
+TEST_F(MigrationModes, PeerToPeerMovesARunningGuest)
+{
+    auto domain = start();
+    ASSERT_TRUE(toPeer(domain)) << lastError();
+    expectMoved(domain);
+    EXPECT_TRUE(a.sees("web1:stopped.3"));
+    EXPECT_TRUE(b.sees("web1:resumed.1"));
+}
+
+TEST_F(MigrationModes, ATunnelMovesARunningGuest)
+{
+    auto domain = start();
+    ASSERT_TRUE(toPeer(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_TUNNELLED)) << lastError();
+    expectMoved(domain);
+}
+
+TEST_F(MigrationModes, PersistsAndUndefinesPeerToPeer)
+{
+    auto domain = start();
+    ASSERT_TRUE(toPeer(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_UNDEFINE_SOURCE |
+                                   VIR_MIGRATE_PAUSED | VIR_MIGRATE_CHANGE_PROTECTION,
+                       {{VIR_MIGRATE_PARAM_DEST_NAME, "web2"},
+                        {VIR_MIGRATE_PARAM_DEST_XML, domainXml("web1", "", "<title>live</title>")},
+                        {VIR_MIGRATE_PARAM_PERSIST_XML, domainXml("web1", "", "<title>later</title>")}}))
+        << lastError();
+    EXPECT_EQ(a.names(), "");
+    auto moved = b.lookup("web2");
+    EXPECT_EQ(stateOf(moved).substr(0, 6), "paused");
+    EXPECT_EQ(virDomainIsPersistent(moved.get()), 1);
+    EXPECT_THAT(xmlOf(moved), HasSubstr("live"));
+    EXPECT_THAT(xmlOf(moved, VIR_DOMAIN_XML_INACTIVE), HasSubstr("later"));
+}
+
+TEST_F(MigrationModes, APausedGuestArrivesPaused)
+{
+    auto domain = start(VIR_DOMAIN_START_PAUSED);
+    ASSERT_TRUE(toPeer(domain)) << lastError();
+    EXPECT_EQ(stateOf(b.lookup("web1")).substr(0, 6), "paused");
+    EXPECT_EQ(machine("web1", "b")->memory(), "what the guest remembers");
+}
+
+TEST_F(MigrationModes, LeaveTheGuestRunningWhicheverStepFails)
+{
+    auto domain = start();
+    for (const unsigned flags : {VIR_MIGRATE_LIVE, VIR_MIGRATE_TUNNELLED}) {
+        for (const char *step : {"receive", "describe", "save", "finish", "unpause"}) {
+            world().failNext(step, error("no luck"));
+            EXPECT_FALSE(toPeer(domain, flags)) << step;
+            EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_FAILED, "no luck")) << step;
+            expectOnlyOnSource(domain, step);
+        }
+    }
+    ASSERT_TRUE(toPeer(domain)) << lastError();
+}
+
+TEST_F(MigrationModes, RefuseAPeerThatIsNone)
+{
+    auto domain = start();
+    EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_LIVE, {}, "godwit+tcp://127.0.0.1:1/system"));
+    EXPECT_THAT(lastError(), HasSubstr("127.0.0.1"));
+    expectOnlyOnSource(domain, "nobody listens");
+    EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_LIVE, {}, "test:///default"));
+    EXPECT_THAT(lastError(), HasSubstr("test:///default"));
+    expectOnlyOnSource(domain, "another hypervisor");
+}
+
+TEST_F(MigrationModes, RefuseATunnelWithAnAddress)
+{
+    auto domain = start();
+    EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_TUNNELLED, {{VIR_MIGRATE_PARAM_URI, "tcp://127.0.0.1"}}));
+    EXPECT_TRUE(failedWith(VIR_ERR_INVALID_ARG, "no migration URI"));
+    EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_TUNNELLED, {{VIR_MIGRATE_PARAM_LISTEN_ADDRESS, "127.0.0.1"}}));
+    EXPECT_TRUE(failedWith(VIR_ERR_INVALID_ARG, "no listen address"));
+    expectOnlyOnSource(domain, "tunnel");
+}
+
+// ---- without typed parameters ---------------------------------------------------------------
+
+TEST_F(MigrationModes, WorkWithoutTypedParameters)
+{
+    auto domain = start();
+    char *cookie = nullptr;
+    int length = 0;
+    const Malloced xml(virDomainMigrateBegin3(domain.get(), nullptr, &cookie, &length, VIR_MIGRATE_CHANGE_PROTECTION,
+                                              nullptr, 0));
+    ASSERT_TRUE(xml) << lastError();
+    Malloced begun(cookie);
+    char *uri = nullptr;
+    cookie = nullptr;
+    ASSERT_EQ(virDomainMigratePrepare3(b, begun.get(), length, &cookie, &length, "tcp://127.0.0.1", &uri, 0, "web2", 0,
+                                       xml.get()),
+              0)
+        << lastError();
+    Malloced prepared(cookie);
+    const Malloced where(uri);
+    EXPECT_THAT(where.get(), HasSubstr("tcp://127.0.0.1:"));
+    cookie = nullptr;
+    ASSERT_EQ(virDomainMigratePerform3(domain.get(), nullptr, prepared.get(), length, &cookie, &length, nullptr,
+                                       where.get(), VIR_MIGRATE_CHANGE_PROTECTION, "web2", 0),
+              0)
+        << lastError();
+    Malloced performed(cookie);
+    cookie = nullptr;
+    const DomainHandle moved(virDomainMigrateFinish3(b, "web2", performed.get(), length, &cookie, &length, nullptr,
+                                                     where.get(), 0, 0));
+    ASSERT_TRUE(moved) << lastError();
+    Malloced finished(cookie);
+    EXPECT_EQ(virDomainMigrateConfirm3(domain.get(), finished.get(), length, VIR_MIGRATE_CHANGE_PROTECTION, 0), 0)
+        << lastError();
+    EXPECT_EQ(stateOf(domain), "shutoff.4");
+    EXPECT_STREQ(virDomainGetName(moved.get()), "web2");
+    EXPECT_EQ(machine("web2", "b")->memory(), "what the guest remembers");
+}
+
+TEST_F(MigrationModes, WorkPeerToPeerWithoutTypedParameters)
+{
+    auto domain = start();
+    ASSERT_EQ(virDomainMigratePerform3(domain.get(), nullptr, nullptr, 0, nullptr, nullptr, uriOfB().c_str(),
+                                       "tcp://127.0.0.1", VIR_MIGRATE_PEER2PEER, nullptr, 0),
+              0)
+        << lastError();
+    expectMoved(domain);
+}
+
+// ---- what is refused -----------------------------------------------------------------------
+
+TEST_F(MigrationModes, AreRefusedByNameWhereThereAreNone)
+{
+    auto domain = start();
+    const std::pair<unsigned, const char *> flags[] = {
+        {VIR_MIGRATE_NON_SHARED_DISK, "copy of non-shared storage"},
+        {VIR_MIGRATE_NON_SHARED_INC, "incremental copy of non-shared storage"},
+        {VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES, "synchronous copy of non-shared storage"},
+        {VIR_MIGRATE_COMPRESSED, "compressed"},
+        {VIR_MIGRATE_RDMA_PIN_ALL, "RDMA"},
+        {VIR_MIGRATE_POSTCOPY, "post-copy"},
+        {VIR_MIGRATE_POSTCOPY_RESUME, "resumed post-copy"},
+        {VIR_MIGRATE_AUTO_CONVERGE, "auto-converging"},
+        {VIR_MIGRATE_ZEROCOPY, "zero-copy"},
+    };
+    for (const auto &[flag, name] : flags) {
+        EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_LIVE | flag)) << name;
+        EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, std::string(name) + " migration is not supported"));
+    }
+    const std::pair<const char *, const char *> parameters[] = {
+        {VIR_MIGRATE_PARAM_MIGRATE_DISKS, "copy of non-shared storage"},
+        {VIR_MIGRATE_PARAM_DISKS_URI, "copy of non-shared storage"},
+        {VIR_MIGRATE_PARAM_COMPRESSION, "compressed"},
+    };
+    for (const auto &[parameter, name] : parameters) {
+        EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_LIVE, {{parameter, "x"}})) << parameter;
+        EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, std::string(name) + " migration is not supported"));
+    }
+    EXPECT_FALSE(toPeer(domain, 1u << 30));
+    EXPECT_TRUE(failedWith(VIR_ERR_INVALID_ARG, "unsupported flags (0x40000000)"));
+    EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_LIVE, {{"nonsense", "x"}}));
+    EXPECT_THAT(lastError(), HasSubstr("nonsense"));
+    expectOnlyOnSource(domain, "flags");
+}
+
+TEST_F(MigrationModes, AreAnnouncedAsLibvirtAsksForThem)
+{
+    const std::pair<int, int> features[] = {
+        {VIR_DRV_FEATURE_MIGRATION_V1, 0},     {VIR_DRV_FEATURE_MIGRATION_V2, 0},
+        {VIR_DRV_FEATURE_MIGRATION_V3, 1},     {VIR_DRV_FEATURE_MIGRATION_PARAMS, 1},
+        {VIR_DRV_FEATURE_MIGRATION_P2P, 1},    {VIR_DRV_FEATURE_MIGRATION_DIRECT, 0},
+        {VIR_DRV_FEATURE_XML_MIGRATABLE, 1},   {VIR_DRV_FEATURE_MIGRATE_CHANGE_PROTECTION, 1},
+    };
+    for (const auto &[feature, expected] : features)
+        EXPECT_EQ(virConnectSupportsFeature(a, feature), expected) << feature;
+    auto domain = start();
+    EXPECT_EQ(virDomainMigrateToURI3(domain.get(), "tcp://127.0.0.1", nullptr, 0, VIR_MIGRATE_LIVE), -1);
+    EXPECT_THAT(lastError(), HasSubstr("direct migration"));
+}
+
+} // namespace godwit::tests
