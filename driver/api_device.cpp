@@ -120,8 +120,6 @@ static Result<void> changeDevice(Domain &domain, const char *xml, unsigned flags
     return changeConfig(domain, [&](virDomainDef *def) { return change(def, device); });
 }
 
-static constexpr unsigned impactFlags = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG;
-
 static Result<void> attachDeviceFlags(virDomainPtr handle, const char *xml, unsigned flags)
 {
     TRY(checkFlags(flags, impactFlags));

@@ -20,8 +20,6 @@ using domain::Job;
 
 using Bitmap = std::unique_ptr<virBitmap, conf::FreeWith<virBitmapFree>>;
 
-static constexpr unsigned impactFlags = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG;
-
 static Result<unsigned long long> getMaxMemory(virDomainPtr handle)
 {
     Domain domain = TRY(findDomain(handle));

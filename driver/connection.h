@@ -29,6 +29,8 @@ inline base::Result<domain::Domain> findDomain(virDomainPtr handle)
 
 /// Refuse flags that this function does not know, by their bits.
 base::Result<void> checkFlags(unsigned flags, unsigned supported);
+/// Does a change concern the running guest, its definition, or both?
+inline constexpr unsigned impactFlags = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG;
 
 /// A number in libvirt's convention (negative = failed, error raised) as a Result.
 inline base::Result<int> number(int result)

@@ -71,7 +71,7 @@ static Result<conf::Text> getDomainCapabilities(virConnectPtr connection, const 
     return text(virDomainCapsFormat(capabilities.get()));
 }
 
-static Result<int> getMaxVcpus(virConnectPtr connection, const char *type)
+static Result<int> getMaxVcpusOfType(virConnectPtr connection, const char *type)
 {
     TRY(access<virConnectGetMaxVcpusEnsureACL>(connection));
     conf::Text lower(type ? g_ascii_strdown(type, -1) : nullptr);
@@ -188,7 +188,7 @@ void fillNodeApi(virHypervisorDriver &table)
     table.connectGetVersion = entry<getVersion>;
     table.connectGetHostname = entry<getHostname>;
     table.connectGetSysinfo = entry<getSysinfo>;
-    table.connectGetMaxVcpus = entry<getMaxVcpus>;
+    table.connectGetMaxVcpus = entry<getMaxVcpusOfType>;
     table.connectGetCapabilities = entry<getCapabilities>;
     table.connectGetDomainCapabilities = entry<getDomainCapabilities>;
     table.connectCompareCPU = entry<compareCpu>;

@@ -17,11 +17,11 @@ static virHypervisorDriver xenTable = {
     .connectOpen = openXen,
 };
 
-static const char *schemes[] = {"xen", nullptr};
+static const char *xenSchemes[] = {"xen", nullptr};
 
 virConnectDriver xenConnectDriver = {
     .localOnly = true,
-    .uriSchemes = schemes,
+    .uriSchemes = xenSchemes,
     .hypervisorDriver = &xenTable,
 };
 

@@ -17,12 +17,11 @@ namespace godwit::stream {
 using namespace base;
 
 static constexpr size_t bufferSize = 256 * 1024;   // stays in the processor's cache
-static constexpr int pipeSize = 1024 * 1024;
 
 // From file to file. What is read is hardly ever aligned to blocks where it is written, and
 // then copy_file_range() takes twice as long as one write() of what is mapped. The pages are
 // the page cache's, so that a large window takes no memory from anybody.
-static constexpr uint64_t windowSize = 32 * 1024 * 1024;
+static constexpr uint64_t mappingSize = 32 * 1024 * 1024;
 static constexpr uint64_t mappedWrite = 1024 * 1024;   // more makes the page cache look for larger pieces than it has
 
 std::span<const std::byte> FileWindow::at(int fd, uint64_t offset)
@@ -31,24 +30,24 @@ std::span<const std::byte> FileWindow::at(int fd, uint64_t offset)
     struct stat status{};
     if (::fstat(fd, &status) < 0 || static_cast<uint64_t>(status.st_size) <= offset)
         return {};
-    const uint64_t start = offset / windowSize * windowSize;
+    const uint64_t start = offset / mappingSize * mappingSize;
     if (!address_ || start != start_) {
         unmap();
-        void *const address = ::mmap(nullptr, windowSize, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, static_cast<off_t>(start));
+        void *const address = ::mmap(nullptr, mappingSize, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, static_cast<off_t>(start));
         if (address == MAP_FAILED)
             return {};
         address_ = address;
         start_ = start;
-        ::posix_fadvise(fd, static_cast<off_t>(start + windowSize), windowSize, POSIX_FADV_WILLNEED);
+        ::posix_fadvise(fd, static_cast<off_t>(start + mappingSize), mappingSize, POSIX_FADV_WILLNEED);
     }
-    const uint64_t end = std::min(start + windowSize, static_cast<uint64_t>(status.st_size));
+    const uint64_t end = std::min(start + mappingSize, static_cast<uint64_t>(status.st_size));
     return std::span(static_cast<const std::byte *>(address_), end - start).subspan(offset - start);
 }
 
 void FileWindow::unmap()
 {
     if (address_)
-        ::munmap(address_, windowSize);
+        ::munmap(address_, mappingSize);
     address_ = nullptr;
 }
 
@@ -70,7 +69,7 @@ Copier::Copier(Source &source, Sink &sink) : source_(source), sink_(sink)
         way_ = Way::Splice;
     for (const int pipe : {from == S_IFIFO ? in : -1, to == S_IFIFO ? out : -1})
         if (pipe >= 0)
-            ::fcntl(pipe, F_SETPIPE_SZ, pipeSize);   // a wish
+            widenPipe(pipe);
 }
 
 Result<void> Copier::copy(Source &source, uint64_t length)

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <fcntl.h>
 #include <poll.h>
 
 namespace godwit::stream {
@@ -138,6 +139,12 @@ Result<size_t> FdSink::writeSome(std::span<const iovec> parts)
         else if (errno != EINTR)
             return systemError(errno, tr("cannot write the stream"));
     }
+}
+
+void widenPipe(int fd)
+{
+    constexpr int size = 1024 * 1024;   // what an ordinary user may have
+    ::fcntl(fd, F_SETPIPE_SZ, size);
 }
 
 } // namespace godwit::stream

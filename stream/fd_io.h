@@ -91,6 +91,9 @@ protected:
     int fd_;
 };
 
+/// Let a pipe hold more than usual, if the system allows it.
+void widenPipe(int fd);
+
 inline iovec part(const void *data, size_t length)
 {
     return {const_cast<void *>(data), length};

@@ -13,7 +13,7 @@ using namespace base;
 
 namespace {
 
-constexpr std::string_view magic{"libvirt-xml\n \0 \r", 16};
+constexpr std::string_view savefileMagic{"libvirt-xml\n \0 \r", 16};
 constexpr uint32_t extensionMagic = 0x54576447;   // "GdWT" in a little-endian file
 constexpr size_t spareWords = 6;
 constexpr size_t indexWords = 3;
@@ -52,7 +52,7 @@ uint32_t crc32(std::span<const std::byte> data, uint32_t before = 0)
 
 Result<void> checkMagic(std::string_view found)
 {
-    if (found == magic)
+    if (found == savefileMagic)
         return {};
     for (const Stranger &stranger : strangers)
         if (found == stranger.magic)
@@ -154,7 +154,7 @@ Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, const Save
 
     const auto header = [&](uint32_t checksum) {
         Writer out(ByteOrder::native);
-        out.text(magic);
+        out.text(savefileMagic);
         out.u32(static_cast<uint32_t>(SavefileVersion::Libxl2));
         out.u32(static_cast<uint32_t>(body.size()));
         out.u32(extensionMagic);
@@ -180,7 +180,7 @@ Result<std::vector<std::byte>> rewriteSavefile(std::span<const std::byte> header
 
     const auto make = [&](uint32_t checksum) {
         Writer out(old.order);
-        out.bytes(header.first(magic.size()));
+        out.bytes(header.first(savefileMagic.size()));
         out.u32(static_cast<uint32_t>(version));
         out.u32(static_cast<uint32_t>(length + padding));
         out.bytes(header.subspan(out.size(), checksumAt - out.size()));
@@ -201,10 +201,10 @@ Result<SavefileHeader> decodeSavefileHeader(std::span<const std::byte> header)
     if (header.size() < savefileHeaderSize)
         return makeError(ErrorCode::BadFormat, tr("the image ends inside its header, at byte %zu"), header.size());
     header = header.first(savefileHeaderSize);
-    TRY(checkMagic(asText(header.first(magic.size()))));
+    TRY(checkMagic(asText(header.first(savefileMagic.size()))));
     SavefileHeader out;
-    out.order = TRY(findOrder(header.subspan(magic.size(), sizeof(uint32_t))));
-    Reader in(header.subspan(magic.size()), out.order);
+    out.order = TRY(findOrder(header.subspan(savefileMagic.size(), sizeof(uint32_t))));
+    Reader in(header.subspan(savefileMagic.size()), out.order);
     out.version = static_cast<SavefileVersion>(TRY(in.u32()));
     out.xmlLength = TRY(in.u32());
     if (out.xmlLength == 0)

@@ -20,7 +20,6 @@ using namespace base;
 // takes one system call, whatever its data.
 static constexpr size_t windowSize = 16 * 1024;
 static constexpr size_t wasteSize = 256 * 1024;
-static constexpr int pipeSize = 1024 * 1024;
 
 SkimSource::SkimSource(int fd, uint64_t offset, std::span<const std::byte> start) : FdSource(fd)
 {
@@ -36,7 +35,7 @@ SkimSource::SkimSource(int fd, uint64_t offset, std::span<const std::byte> start
         start_.assign(start.begin(), start.end());
     isPipe_ = S_ISFIFO(status.st_mode);
     if (isPipe_)
-        ::fcntl(fd, F_SETPIPE_SZ, pipeSize);   // a wish
+        widenPipe(fd);
 }
 
 std::optional<uint64_t> SkimSource::size() const

@@ -10,14 +10,13 @@
 namespace godwit::stream {
 
 using namespace base;
-using namespace libxl;
 
 // Distinct emulator records of one image: more are found to be wrong by themselves.
 static constexpr size_t maxEmulators = 1024;
 
 void LibxlVerifier::header(uint64_t offset, std::span<const std::byte> raw)
 {
-    const auto header = decodeHeader(raw);
+    const auto header = libxl::decodeHeader(raw);
     if (header)
         legacy_ = header->legacy;
     else
@@ -26,7 +25,7 @@ void LibxlVerifier::header(uint64_t offset, std::span<const std::byte> raw)
 
 void LibxlVerifier::record(const RecordAt &record)
 {
-    const RecordInfo *info = findRecord(record.type);
+    const libxl::RecordInfo *info = libxl::findRecord(record.type);
     bodyIsWorthReading_ = info && record.length >= info->minLength && record.length <= info->maxLength;
     if (!info)
         findings_.error(record, tr("is unknown, and libxl skips nothing"));
@@ -80,21 +79,21 @@ Result<void> LibxlVerifier::body(const RecordAt &record, Source &body, std::opti
     TRY(checkEmulator(record, body));
     if (record.is(Type::EmulatorXenstoreData))
         return checkXenstoreData(record, body);
-    if (record.length == emulatorHeaderSize)
+    if (record.length == libxl::emulatorHeaderSize)
         findings_.warning(record, tr("is empty"));
     return {};
 }
 
 Result<void> LibxlVerifier::checkEmulator(const RecordAt &record, Source &body)
 {
-    std::array<std::byte, emulatorHeaderSize> raw;
+    std::array<std::byte, libxl::emulatorHeaderSize> raw;
     TRY(body.read(raw));
-    const auto header = decodeEmulatorHeader(raw);
+    const auto header = libxl::decodeEmulatorHeader(raw);
     if (!header) {
         findings_.error(record, header.error().message);
         return {};
     }
-    if (header->emulator == Emulator::Unknown && !legacy_)
+    if (header->emulator == libxl::Emulator::Unknown && !legacy_)
         findings_.warning(record, tr("is of an unknown emulator, in a stream that no converter made"));
     const std::tuple key{record.type, static_cast<uint32_t>(header->emulator), header->index};
     if (emulators_.size() < maxEmulators && !emulators_.insert(key).second)
@@ -104,15 +103,15 @@ Result<void> LibxlVerifier::checkEmulator(const RecordAt &record, Source &body)
 
 Result<void> LibxlVerifier::checkXenstoreData(const RecordAt &record, Source &body)
 {
-    std::vector<std::byte> data(record.length - emulatorHeaderSize);   // limited by the record's row
+    std::vector<std::byte> data(record.length - libxl::emulatorHeaderSize);   // limited by the record's row
     TRY(body.read(data));
-    const auto pairs = decodeXenstorePairs(data);
+    const auto pairs = libxl::decodeXenstorePairs(data);
     if (!pairs) {
         findings_.error(record, pairs.error().message);
         return {};
     }
     const auto isPrintable = [](char c) { return c >= ' ' && c <= '~'; };
-    for (const XenstorePair &pair : *pairs) {
+    for (const libxl::XenstorePair &pair : *pairs) {
         if (!std::ranges::all_of(pair.value, isPrintable)) {
             findings_.warning(record, strprintf(tr("has a value of %s that is not plain text"), pair.key.c_str()));
             break;
@@ -125,10 +124,10 @@ Result<void> LibxlVerifier::checkState(const RecordAt &record, Source &body)
 {
     std::array<std::byte, 4> raw;
     TRY(body.read(raw));
-    const auto state = decodeCheckpointState(raw);
+    const auto state = libxl::decodeCheckpointState(raw);
     if (!state)
         findings_.error(record, state.error().message);
-    else if (*state != CheckpointState::New)
+    else if (*state != libxl::CheckpointState::New)
         findings_.error(record, tr("only goes from the secondary host to the primary one"));
     return {};
 }

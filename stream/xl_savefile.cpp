@@ -7,16 +7,16 @@ namespace godwit::stream {
 
 using namespace base;
 
-static constexpr std::string_view magic{"Xen saved domain, xl format\n \0 \r", 32};
+static constexpr std::string_view xlMagic{"Xen saved domain, xl format\n \0 \r", 32};
 static constexpr uint32_t orderMark = 0x01020304;
 static constexpr uint32_t knownFlags = xlFlagJson | xlFlagStreamV2;
 
 bool isXlSavefile(std::span<const std::byte> start)
 {
-    return asText(start).starts_with(magic);
+    return asText(start).starts_with(xlMagic);
 }
 
-static Result<ByteOrder> findOrder(std::span<const std::byte> mark)
+static Result<ByteOrder> findXlOrder(std::span<const std::byte> mark)
 {
     for (ByteOrder order : {ByteOrder::little, ByteOrder::big})
         if (TRY(Reader(mark, order).u32()) == orderMark)
@@ -31,8 +31,8 @@ Result<XlSavefileHeader> decodeXlSavefileHeader(std::span<const std::byte> raw)
     if (!isXlSavefile(raw))
         return makeError(ErrorCode::BadFormat, tr("this is no image of xl: its magic is wrong"));
     XlSavefileHeader header;
-    header.order = TRY(findOrder(raw.subspan(magic.size(), sizeof orderMark)));
-    Reader in(raw.subspan(magic.size() + sizeof orderMark), header.order);
+    header.order = TRY(findXlOrder(raw.subspan(xlMagic.size(), sizeof orderMark)));
+    Reader in(raw.subspan(xlMagic.size() + sizeof orderMark), header.order);
     header.mandatoryFlags = TRY(in.u32());
     header.optionalFlags = TRY(in.u32());
     header.dataLength = TRY(in.u32());
@@ -70,7 +70,7 @@ Result<std::vector<std::byte>> encodeXlSavefile(const XlSavefile &savefile)
         data.text(*savefile.config);
     }
     Writer out(savefile.header.order);
-    out.text(magic);
+    out.text(xlMagic);
     out.u32(orderMark);
     out.u32(savefile.header.mandatoryFlags);
     out.u32(savefile.header.optionalFlags);

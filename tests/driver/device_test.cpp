@@ -10,27 +10,27 @@ class Device : public FakeHostsTest
 {
 };
 
-static const char *const disk = "<disk type='file'><source file='/a.img'/><target dev='vda' bus='virtio'/></disk>";
-static const char *const other = "<disk type='file'><source file='/b.img'/><target dev='vda' bus='virtio'/></disk>";
-static const char *const nic = "<interface type='user'><mac address='52:54:00:00:00:07'/></interface>";
-static const char *const twin = "<interface type='user'><mac address='52:54:00:00:00:07'/><model type='e1000'/></interface>";
+static const char *const diskXml = "<disk type='file'><source file='/a.img'/><target dev='vda' bus='virtio'/></disk>";
+static const char *const otherDiskXml = "<disk type='file'><source file='/b.img'/><target dev='vda' bus='virtio'/></disk>";
+static const char *const nicXml = "<interface type='user'><mac address='52:54:00:00:00:07'/></interface>";
+static const char *const otherNicXml = "<interface type='user'><mac address='52:54:00:00:00:07'/><model type='e1000'/></interface>";
 
 TEST_F(Device, ComesChangesAndGoesInADefinition)
 {
     Client client(root());
     auto domain = client.define(domainXml("web1"));
-    for (const char *xml : {disk, nic})
+    for (const char *xml : {diskXml, nicXml})
         ASSERT_EQ(virDomainAttachDeviceFlags(domain.get(), xml, VIR_DOMAIN_AFFECT_CONFIG), 0) << lastError();
     EXPECT_THAT(xmlOf(domain), testing::AllOf(HasSubstr("/a.img"), HasSubstr("52:54:00:00:00:07")));
-    EXPECT_EQ(virDomainAttachDeviceFlags(domain.get(), disk, VIR_DOMAIN_AFFECT_CONFIG), -1);
+    EXPECT_EQ(virDomainAttachDeviceFlags(domain.get(), diskXml, VIR_DOMAIN_AFFECT_CONFIG), -1);
     EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_INVALID, "vda"));
-    for (const char *xml : {other, twin})
+    for (const char *xml : {otherDiskXml, otherNicXml})
         ASSERT_EQ(virDomainUpdateDeviceFlags(domain.get(), xml, VIR_DOMAIN_AFFECT_CONFIG), 0) << lastError();
     EXPECT_THAT(xmlOf(domain), testing::AllOf(HasSubstr("/b.img"), Not(HasSubstr("/a.img")), HasSubstr("e1000")));
-    for (const char *xml : {disk, twin})
+    for (const char *xml : {diskXml, otherNicXml})
         ASSERT_EQ(virDomainDetachDeviceFlags(domain.get(), xml, VIR_DOMAIN_AFFECT_CONFIG), 0) << lastError();
     EXPECT_THAT(xmlOf(domain), testing::AllOf(Not(HasSubstr(".img")), Not(HasSubstr("52:54:00:00:00:07"))));
-    EXPECT_EQ(virDomainDetachDeviceFlags(domain.get(), disk, VIR_DOMAIN_AFFECT_CONFIG), -1);
+    EXPECT_EQ(virDomainDetachDeviceFlags(domain.get(), diskXml, VIR_DOMAIN_AFFECT_CONFIG), -1);
     EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_INVALID, "vda"));
 }
 
@@ -39,13 +39,13 @@ TEST_F(Device, OfARunningDomainIsNotTouched)
     Client client(root());
     auto domain = client.define(domainXml("web1"));
     ASSERT_EQ(virDomainCreate(domain.get()), 0);
-    EXPECT_EQ(virDomainAttachDevice(domain.get(), disk), -1);
+    EXPECT_EQ(virDomainAttachDevice(domain.get(), diskXml), -1);
     EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "'disk' of a running domain"));
-    EXPECT_EQ(virDomainDetachDevice(domain.get(), nic), -1);
+    EXPECT_EQ(virDomainDetachDevice(domain.get(), nicXml), -1);
     EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "'interface' of a running domain"));
-    EXPECT_EQ(virDomainUpdateDeviceFlags(domain.get(), disk, 0), -1);
+    EXPECT_EQ(virDomainUpdateDeviceFlags(domain.get(), diskXml, 0), -1);
     EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED));
-    ASSERT_EQ(virDomainAttachDeviceFlags(domain.get(), disk, VIR_DOMAIN_AFFECT_CONFIG), 0) << lastError();
+    ASSERT_EQ(virDomainAttachDeviceFlags(domain.get(), diskXml, VIR_DOMAIN_AFFECT_CONFIG), 0) << lastError();
     EXPECT_THAT(xmlOf(domain), Not(HasSubstr("/a.img")));
     EXPECT_THAT(xmlOf(domain, VIR_DOMAIN_XML_INACTIVE), HasSubstr("/a.img"));
 }
@@ -57,7 +57,7 @@ TEST_F(Device, OfAnotherTypeIsRefusedByName)
     EXPECT_EQ(virDomainAttachDeviceFlags(domain.get(), "<watchdog model='i6300esb'/>", VIR_DOMAIN_AFFECT_CONFIG), -1);
     EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "watchdog"));
     EXPECT_EQ(virDomainAttachDeviceFlags(domain.get(), "<nonsense/>", VIR_DOMAIN_AFFECT_CONFIG), -1);
-    EXPECT_EQ(virDomainAttachDeviceFlags(domain.get(), disk, 1u << 10), -1);
+    EXPECT_EQ(virDomainAttachDeviceFlags(domain.get(), diskXml, 1u << 10), -1);
     EXPECT_TRUE(failedWith(VIR_ERR_INVALID_ARG));
 }
 

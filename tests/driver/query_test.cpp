@@ -7,7 +7,7 @@ namespace godwit::tests {
 
 using testing::HasSubstr;
 
-static const char *const diskXml = "<disk type='file'><driver name='qemu' type='qcow2'/><source file='DISK'/>"
+static const char *const qcow2Xml = "<disk type='file'><driver name='qemu' type='qcow2'/><source file='DISK'/>"
                                    "<target dev='vda' bus='virtio'/></disk>";
 
 class Query : public FakeHostsTest
@@ -16,7 +16,7 @@ protected:
     /// A running domain with a disk and a user network.
     DomainHandle start(Client &client)
     {
-        std::string disk = diskXml;
+        std::string disk = qcow2Xml;
         disk.replace(disk.find("DISK"), 4, image());
         // The head of a qcow2 image of 1 GiB, in a file of 64 KiB.
         std::string head("QFI\xfb\0\0\0\3", 8);

@@ -21,15 +21,15 @@ using namespace godwit::tests;
 
 namespace {
 
-constexpr uint64_t ramPages = 4096;
+constexpr uint64_t guestPages = 4096;
 
 struct Tracker : testing::Test {
-    UniqueFd ram = makeRam(ramPages);
-    Result<MemoryMap> memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, ramPages}});
+    UniqueFd ram = makeRam(guestPages);
+    Result<MemoryMap> memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, guestPages}});
 
     std::vector<std::byte> contentNow() const
     {
-        return {memory->page(0), memory->page(0) + ramPages * pageSize};
+        return {memory->page(0), memory->page(0) + guestPages * pageSize};
     }
 
     /// Transfers while the guest writes, as the engine does: everything first, then what is
@@ -38,7 +38,7 @@ struct Tracker : testing::Test {
                            const std::function<bool()> &goOn = [] { return false; })
     {
         ASSERT_TRUE(tracker.start());
-        std::vector<std::byte> copy(ramPages * pageSize);
+        std::vector<std::byte> copy(guestPages * pageSize);
         uint64_t lost = 0, found = 0;
         PageSet first = memory->allPages();   // the first pass sends everything
         takePages(tracker, first, copy);
@@ -47,12 +47,12 @@ struct Tracker : testing::Test {
             last = round >= rounds && !goOn();
             if (last)
                 guest.stop();
-            PageSet dirty(ramPages);
+            PageSet dirty(guestPages);
             ASSERT_TRUE(tracker.collect(dirty));
             found += dirty.count();
             takePages(tracker, dirty, copy);
         }
-        for (uint64_t page = 0; page < ramPages; page++)
+        for (uint64_t page = 0; page < guestPages; page++)
             lost += std::memcmp(&copy[page * pageSize], memory->page(page), pageSize) != 0 ? 1 : 0;
         EXPECT_EQ(lost, 0u) << "of " << found << " dirty pages";
     }
@@ -60,7 +60,7 @@ struct Tracker : testing::Test {
     /// What a transfer does: read the pages' content after they were found dirty.
     void takePages(DirtyTracker &tracker, const PageSet &pages, std::vector<std::byte> &copy)
     {
-        for (uint64_t page = pages.next(0); page < ramPages; page = pages.next(page + 1)) {
+        for (uint64_t page = pages.next(0); page < guestPages; page = pages.next(page + 1)) {
             std::memcpy(&copy[page * pageSize], memory->page(page), pageSize);
             tracker.sent(page, &copy[page * pageSize]);
         }
@@ -73,7 +73,7 @@ struct DirectFile {
     DirectFile()
     {
         const UniqueFd fd(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
-        fillRam(fd.get(), 0, ramPages, 99);
+        fillRam(fd.get(), 0, guestPages, 99);
         ::fsync(fd.get());
     }
     ~DirectFile() { ::unlink(path.c_str()); }
@@ -83,18 +83,18 @@ struct DirectFile {
 
 TEST_F(Tracker, WriteProtectFindsExactlyTheWrittenPages)
 {
-    fillRam(ram.get(), 0, ramPages);
+    fillRam(ram.get(), 0, guestPages);
     TestGuest guest(ram.get(), {.mode = "write", .firstPage = 100, .pages = 50});
     auto tracker = makeWriteProtectTracker(*memory, guest.pid());
     const auto started = tracker->start();
     ASSERT_TRUE(started) << started.error().message;
     ::usleep(50000);
     guest.stop();
-    PageSet dirty(ramPages);
+    PageSet dirty(guestPages);
     ASSERT_TRUE(tracker->collect(dirty));
     EXPECT_EQ(dirty.count(), 50u);
     EXPECT_EQ(dirty.next(0), 100u);
-    PageSet again(ramPages);
+    PageSet again(guestPages);
     ASSERT_TRUE(tracker->collect(again));
     EXPECT_EQ(again.count(), 0u);
 }
@@ -103,13 +103,13 @@ TEST_F(Tracker, WriteProtectFindsPagesThatWereHoles)
 {
     TestGuest guest(ram.get(), {.mode = "write", .firstPage = 7, .pages = 3});
     guest.stop();
-    ASSERT_EQ(::fallocate(ram.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, ramPages * pageSize), 0);
+    ASSERT_EQ(::fallocate(ram.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, guestPages * pageSize), 0);
     auto tracker = makeWriteProtectTracker(*memory, guest.pid());
     ASSERT_TRUE(tracker->start());
     guest.resume();
     ::usleep(20000);
     guest.stop();
-    PageSet dirty(ramPages);
+    PageSet dirty(guestPages);
     ASSERT_TRUE(tracker->collect(dirty));
     EXPECT_EQ(dirty.count(), 3u);
     EXPECT_EQ(dirty.next(0), 7u);
@@ -123,7 +123,7 @@ TEST_F(Tracker, WriteProtectNeedsTheAgent)
 
 TEST_F(Tracker, WriteProtectLosesNothing)
 {
-    fillRam(ram.get(), 0, ramPages);
+    fillRam(ram.get(), 0, guestPages);
     TestGuest guest(ram.get(), {.mode = "rewrite", .pages = 2048});
     auto tracker = makeWriteProtectTracker(*memory, guest.pid());
     expectNothingLost(*tracker, guest, 200);
@@ -134,10 +134,10 @@ TEST_F(Tracker, WriteProtectWithTheAgentLosesNoDirectRead)
     // Each page is read once, so that one lost in flight stays lost. The guest's first reads
     // may come before the tracking: they are part of the first pass.
     const DirectFile file;
-    const std::byte *lastPage = memory->page(ramPages - 1);
+    const std::byte *lastPage = memory->page(guestPages - 1);
     for (int pass = 0; pass < 4; pass++) {
-        ASSERT_EQ(::fallocate(ram.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, ramPages * pageSize), 0);
-        TestGuest guest(ram.get(), {.mode = "direct", .pages = ramPages, .file = file.path});
+        ASSERT_EQ(::fallocate(ram.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, guestPages * pageSize), 0);
+        TestGuest guest(ram.get(), {.mode = "direct", .pages = guestPages, .file = file.path});
         auto tracker = makeWriteProtectTracker(*memory, guest.pid());
         expectNothingLost(*tracker, guest, 1, [&] { return isZeroPage(lastPage); });
         EXPECT_FALSE(isZeroPage(lastPage));
@@ -156,7 +156,7 @@ TEST_F(Tracker, ContentHashesFindExactlyTheChangedPages)
     fillRam(ram.get(), 0, 100);
     auto tracker = makeContentTracker(*memory);
     ASSERT_TRUE(tracker->start());
-    PageSet dirty(ramPages);
+    PageSet dirty(guestPages);
     ASSERT_TRUE(tracker->collect(dirty));
     EXPECT_EQ(dirty.count(), 100u) << "holes are zeros, which the destination has";
     for (uint64_t page = 0; page < 100; page++)
@@ -172,7 +172,7 @@ TEST_F(Tracker, ContentHashesFindExactlyTheChangedPages)
 /// Where the kernel has no soft-dirty bits it must say so, and not find nothing.
 TEST_F(Tracker, SoftDirtyLosesNothingOrRefuses)
 {
-    fillRam(ram.get(), 0, ramPages);
+    fillRam(ram.get(), 0, guestPages);
     TestGuest guest(ram.get(), {.mode = "rewrite", .pages = 2048});
     auto tracker = makeSoftDirtyTracker(*memory, guest.pid());
     if (const auto started = tracker->start(); !started)
@@ -198,7 +198,7 @@ TEST_F(Tracker, SpeaksUpWhenTheGuestIsGone)
         tracker = makeWriteProtectTracker(*memory, guest.pid());
         ASSERT_TRUE(tracker->start());
     }
-    PageSet dirty(ramPages);
+    PageSet dirty(guestPages);
     EXPECT_FALSE(tracker->collect(dirty));
 }
 

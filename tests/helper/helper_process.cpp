@@ -158,6 +158,12 @@ std::pair<UniqueFd, UniqueFd> makeTcpPair()
     return {std::move(source), std::move(destination)};
 }
 
+std::string failureOf(const control::Message &message)
+{
+    const auto *failed = std::get_if<control::Failed>(&message);
+    return failed ? failed->message : "";
+}
+
 std::vector<control::Region> oneRegion(uint64_t pages)
 {
     return {{0, 0, pages}};

@@ -70,6 +70,9 @@ std::pair<base::UniqueFd, base::UniqueFd> makeTcpPair();
 std::pair<base::UniqueFd, uint16_t> makeListener();
 base::UniqueFd connectTo(uint16_t port);
 
+/// Why the helper says that it failed; "" when it does not.
+std::string failureOf(const control::Message &message);
+
 /// The only region of a RAM file of so many pages.
 std::vector<control::Region> oneRegion(uint64_t pages);
 

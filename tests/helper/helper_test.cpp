@@ -43,12 +43,6 @@ Restore restoreFrom(StreamKind kind)
     return request;
 }
 
-std::string failureOf(const Message &message)
-{
-    const auto *failed = std::get_if<Failed>(&message);
-    return failed ? failed->message : "";
-}
-
 /// Both sides of a migration, each with its own helper; run in parallel.
 struct Migration {
     HelperProcess source, destination;

@@ -18,14 +18,8 @@ using namespace godwit::tests;
 
 namespace {
 
-constexpr uint64_t lowPages = 5000, ramPages = 8192;
+constexpr uint64_t lowPages = 5000, imagePages = 8192;
 constexpr ImageIndex usual{4096, 12288, 1024};
-
-std::string failureOf(const Message &message)
-{
-    const auto *failed = std::get_if<Failed>(&message);
-    return failed ? failed->message : "";
-}
 
 struct AlignedImage : testing::Test {
     AlignedImage() { fillRam(ram.get(), 100, 5000); }
@@ -45,7 +39,7 @@ struct AlignedImage : testing::Test {
     std::string restore(const Restore &request)
     {
         HelperProcess helper;
-        copy = makeRam(ramPages);
+        copy = makeRam(imagePages);
         ::lseek(image.get(), 0, SEEK_SET);
         helper.restore(request, copy.get(), image.get());
         const auto end = helper.run();
@@ -62,8 +56,8 @@ struct AlignedImage : testing::Test {
         EXPECT_EQ(::system(command.c_str()), 0) << "package xen-utils-4.17 must be installed";
     }
 
-    std::vector<Region> regions{{0, 0, lowPages}, {1 << 20, lowPages * pageSize, ramPages - lowPages}};
-    UniqueFd ram = makeRam(ramPages), copy;
+    std::vector<Region> regions{{0, 0, lowPages}, {1 << 20, lowPages * pageSize, imagePages - lowPages}};
+    UniqueFd ram = makeRam(imagePages), copy;
     UniqueFd image{::memfd_create("image", MFD_CLOEXEC)};
     Done done;
 };
@@ -74,13 +68,13 @@ TEST_F(AlignedImage, IsWrittenAndReadWithItsIndexAndAsAnOrdinaryStream)
 {
     save(saveRequest());
     EXPECT_EQ(done.progress.normalPages, 5000u);
-    EXPECT_EQ(done.progress.constantPages, ramPages - 5000);
-    EXPECT_EQ(done.progress.memoryProcessed, ramPages * pageSize);
+    EXPECT_EQ(done.progress.constantPages, imagePages - 5000);
+    EXPECT_EQ(done.progress.memoryProcessed, imagePages * pageSize);
     EXPECT_EQ(done.deviceStateBytes, testState.size());
     struct stat status{};
     ::fstat(image.get(), &status);
     EXPECT_LT(static_cast<uint64_t>(status.st_blocks) * 512, 5050 * pageSize) << "zeros are holes";
-    EXPECT_GT(static_cast<uint64_t>(status.st_size), ramPages * pageSize);
+    EXPECT_GT(static_cast<uint64_t>(status.st_size), imagePages * pageSize);
 
     EXPECT_EQ(restore(restoreRequest()), "");
     expectSame();

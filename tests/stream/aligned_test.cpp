@@ -6,9 +6,10 @@
 
 #include <gtest/gtest.h>
 
-using namespace godwit::base;
-using namespace godwit::stream;
-using namespace godwit::tests;
+namespace godwit::stream {
+
+using namespace base;
+using namespace tests;
 
 namespace {
 
@@ -138,3 +139,5 @@ TEST(AlignedLayout, IsAStreamOfPageDataRecords)
         }
     }
 }
+
+} // namespace godwit::stream

@@ -9,9 +9,9 @@
 #include <gtest/gtest.h>
 #include <sstream>
 
-using namespace godwit::base;
-namespace libxc = godwit::stream::libxc;
-namespace libxl = godwit::stream::libxl;
+namespace godwit::stream {
+
+using namespace base;
 
 namespace {
 
@@ -66,8 +66,10 @@ TEST(StreamDocument, HasExactlyTheLibxlRecordsOfTheCode)
 TEST(StreamDocument, HasTheHvmContextEntriesOfTheCode)
 {
     const std::string text = document();
-    for (const auto &info : godwit::stream::hvm::entryTypes) {
+    for (const auto &info : stream::hvm::entryTypes) {
         const std::string cells = strprintf("| %s | %u |", info.name, static_cast<unsigned>(info.type));
         EXPECT_NE(text.find(cells), std::string::npos) << "missing:\n" << cells;
     }
 }
+
+} // namespace godwit::stream

@@ -12,13 +12,14 @@
 #include <gtest/gtest.h>
 #include <random>
 
-using namespace godwit::base;
-using namespace godwit::tests;
-using namespace godwit::stream;
+namespace godwit::stream {
+
+using namespace base;
+using namespace tests;
 
 namespace {
 
-std::string textOf(const Report &report)
+std::string describe(const Report &report)
 {
     std::string out;
     for (const Finding &finding : report.findings)
@@ -26,7 +27,7 @@ std::string textOf(const Report &report)
     return out;
 }
 
-Report verify(std::span<const std::byte> stream)
+Report reportOn(std::span<const std::byte> stream)
 {
     MemorySource source(stream);
     return verifyStream(source).value();
@@ -153,8 +154,8 @@ TEST(GoldenStreams, AreFoundToBeGood)
     for (const GoldenStream &one : goldenStreams()) {
         const UniqueFd file = fileWith(one.data);
         const Report report = verifyImage(file.get()).value();
-        EXPECT_TRUE(report.isValid() && report.complete) << one.name << "\n" << textOf(report);
-        EXPECT_EQ(report.warnings, one.warnings) << one.name << "\n" << textOf(report);
+        EXPECT_TRUE(report.isValid() && report.complete) << one.name << "\n" << describe(report);
+        EXPECT_EQ(report.warnings, one.warnings) << one.name << "\n" << describe(report);
     }
 }
 
@@ -220,14 +221,16 @@ TEST(Verifier, RefusesWhateverXensDoes)
         for (const Bytes &stream : streams) {
             std::string verdict;
             ASSERT_TRUE(std::getline(verdicts, verdict));
-            const Report ours = verify(stream);
+            const Report ours = reportOn(stream);
             const bool refuses = verdict != "accepts";
             (refuses ? refused : accepted)++;
             alone += !refuses && !ours.isValid();
-            EXPECT_FALSE(refuses && ours.isValid() && !isErratum(verdict, ours)) << format << ": Xen " << verdict << "\n" << textOf(ours);
+            EXPECT_FALSE(refuses && ours.isValid() && !isErratum(verdict, ours)) << format << ": Xen " << verdict << "\n" << describe(ours);
         }
         EXPECT_GT(refused, streams.size() / 3) << format;
         EXPECT_GT(accepted, streams.size() / 20) << format;
         RecordProperty(std::string(format) + "-only-ours", static_cast<int>(alone));
     }
 }
+
+} // namespace godwit::stream

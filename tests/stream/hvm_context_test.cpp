@@ -5,9 +5,10 @@
 
 #include <gtest/gtest.h>
 
-using namespace godwit::base;
-using namespace godwit::tests;
-using namespace godwit::stream::hvm;
+namespace godwit::stream::hvm {
+
+using namespace base;
+using namespace tests;
 
 namespace {
 
@@ -51,7 +52,7 @@ TEST(HvmContext, IsReadAsWritten)
     EXPECT_EQ(context.entries[1].type, EntryType::Cpu);
     EXPECT_EQ(context.entries[1].instance, 1u);
     EXPECT_EQ(encodeContext(context), body);
-    EXPECT_TRUE(decodeContext(godwit::stream::libxc::encodeEmptyHvmContext()).value().entries.empty());
+    EXPECT_TRUE(decodeContext(stream::libxc::encodeEmptyHvmContext()).value().entries.empty());
 }
 
 TEST(HvmContext, RefusesEveryTruncationAndTrailingBytes)
@@ -91,3 +92,5 @@ TEST(HvmContext, NamesItsEntries)
     EXPECT_STREQ(nameOf(EntryType::ViridianVcpu), "VIRIDIAN_VCPU");
     EXPECT_EQ(nameOf(static_cast<EntryType>(99)), nullptr);
 }
+
+} // namespace godwit::stream::hvm

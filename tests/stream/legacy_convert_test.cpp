@@ -13,10 +13,11 @@
 #include <sys/stat.h>
 #include <thread>
 
-using namespace godwit::base;
-using namespace godwit::stream;
-using namespace godwit::stream::legacy;
-using namespace godwit::tests;
+namespace godwit::tests {
+
+using namespace base;
+using namespace stream::legacy;
+using namespace stream;
 
 namespace {
 
@@ -512,3 +513,5 @@ TEST(ConvertBetweenFds, TakesLittleMemoryFromAnEndlessStream)
     EXPECT_GT(before, 0);
     EXPECT_LT(peak - before, 16 * 1024);
 }
+
+} // namespace godwit::tests

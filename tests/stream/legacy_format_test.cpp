@@ -6,11 +6,12 @@
 #include <gtest/gtest.h>
 #include <sstream>
 
-using namespace godwit::base;
-using namespace godwit::stream::legacy;
-using namespace godwit::tests;
-using godwit::stream::libxc::PageType;
-using godwit::stream::libxc::PageWord;
+namespace godwit::tests {
+
+using namespace base;
+using namespace stream::legacy;
+using stream::libxc::PageType;
+using stream::libxc::PageWord;
 
 namespace {
 
@@ -59,7 +60,7 @@ TEST(LegacyWidth, IsTheOneThatTheFirstBytesTell)
 TEST(LegacyWidth, IsNotToldByLaterStreams)
 {
     EXPECT_EQ(sniffed(~uint64_t{0}).error().message, "this is a libxc stream of version 2 or later");
-    EXPECT_EQ(sniffed(__builtin_bswap64(godwit::stream::libxl::ident)).error().message,
+    EXPECT_EQ(sniffed(__builtin_bswap64(stream::libxl::ident)).error().message,
               "this is a libxl stream of version 2 or later");
 }
 
@@ -143,3 +144,5 @@ TEST(LegacyDocument, HasExactlyTheChunksAndSignaturesOfTheCode)
         EXPECT_NE(text.find(row), text.npos) << "missing: " << row;
     }
 }
+
+} // namespace godwit::tests

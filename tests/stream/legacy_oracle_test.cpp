@@ -12,10 +12,10 @@
 #include <gtest/gtest.h>
 #include <sstream>
 
-using namespace godwit::base;
-using namespace godwit::tests;
+namespace godwit::tests {
+
+using namespace base;
 namespace fs = std::filesystem;
-namespace stream = godwit::stream;
 
 namespace {
 
@@ -138,3 +138,5 @@ TEST_F(LegacyOracle, WritesWhatXensVerifierAccepts)
         EXPECT_TRUE(isVerified(output, bare ? "libxc" : "libxl")) << one.name;
     }
 }
+
+} // namespace godwit::tests

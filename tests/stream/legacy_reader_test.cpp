@@ -6,10 +6,11 @@
 #include <gtest/gtest.h>
 #include <random>
 
-using namespace godwit::base;
-using namespace godwit::stream;
-using namespace godwit::stream::legacy;
-using namespace godwit::tests;
+namespace godwit::tests {
+
+using namespace base;
+using namespace stream::legacy;
+using namespace stream;
 
 namespace {
 
@@ -286,3 +287,5 @@ TEST(LegacyMutations, NeverCrashTheReader)
                 ASSERT_TRUE(checkLegacyStreamReader(bad)) << "mutation " << i;
             }
 }
+
+} // namespace godwit::tests

@@ -4,9 +4,10 @@
 
 #include <gtest/gtest.h>
 
-using namespace godwit::base;
-using namespace godwit::tests;
-using namespace godwit::stream::libxc;
+namespace godwit::stream::libxc {
+
+using namespace base;
+using namespace tests;
 
 namespace {
 
@@ -136,3 +137,5 @@ TEST(CheckpointDirtyPfnListRecord, IsReadAsWritten)
     EXPECT_TRUE(decodeDirtyPfns({}).value().empty());
     EXPECT_FALSE(decodeDirtyPfns(Bytes(9)));
 }
+
+} // namespace godwit::stream::libxc

@@ -4,9 +4,10 @@
 
 #include <gtest/gtest.h>
 
-using namespace godwit::base;
-using namespace godwit::stream::libxc;
-using namespace godwit::tests;
+namespace godwit::stream::libxc {
+
+using namespace base;
+using namespace tests;
 
 namespace {
 
@@ -228,8 +229,8 @@ TEST(LibxcHeaders, RejectEveryFlippedBit)
 TEST(LibxcWriter, WritesWhatTheReaderReads)
 {
     Bytes memory(3 * pageSize, std::byte{7});
-    std::vector<iovec> parts{godwit::stream::part(memory.data(), pageSize),
-                             godwit::stream::part(memory.data() + pageSize, 2 * pageSize)};
+    std::vector<iovec> parts{stream::part(memory.data(), pageSize),
+                             stream::part(memory.data() + pageSize, 2 * pageSize)};
     const std::vector<uint64_t> words{encodePageWord({Pfn{0}}), encodePageWord({Pfn{4}}), encodePageWord({Pfn{5}})};
     MemorySink sink;
     ASSERT_TRUE(writeHead(sink, {DomainType::X86Hvm, 4, 17}));
@@ -243,3 +244,5 @@ TEST(LibxcWriter, WritesWhatTheReaderReads)
     EXPECT_EQ(handler.pagesRead, 3u);
     EXPECT_EQ(handler.memory[5][0], std::byte{7});
 }
+
+} // namespace godwit::stream::libxc

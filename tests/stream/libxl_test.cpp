@@ -3,10 +3,10 @@
 
 #include <gtest/gtest.h>
 
-using namespace godwit::base;
-using namespace godwit::stream::libxl;
-using namespace godwit::tests;
-namespace libxc = godwit::stream::libxc;
+namespace godwit::stream::libxl {
+
+using namespace base;
+using namespace tests;
 
 namespace {
 
@@ -14,7 +14,7 @@ std::string errorOf(const Bytes &stream)
 {
     MemorySource source(stream);
     RecordingHandler handler;
-    const auto result = godwit::stream::libxl::readStream(source, handler);
+    const auto result = stream::libxl::readStream(source, handler);
     return result ? "" : result.error().message;
 }
 
@@ -37,7 +37,7 @@ TEST(LibxlReader, DeliversMemoryAndDeviceState)
     const Bytes stream = goodLibxlStream();
     MemorySource source(stream);
     RecordingHandler handler;
-    const auto state = godwit::stream::libxl::readStream(source, handler);
+    const auto state = stream::libxl::readStream(source, handler);
     ASSERT_TRUE(state) << state.error().message;
     ASSERT_TRUE(*state);
     EXPECT_EQ(asText((*state)->data), "QEVM state");
@@ -126,7 +126,7 @@ TEST(LibxlWriter, WritesWhatTheReaderReads)
     ASSERT_TRUE(writeTail(sink, bytesOf("five!")));
     MemorySource source(sink.data);
     RecordingHandler handler;
-    const auto state = godwit::stream::libxl::readStream(source, handler);
+    const auto state = stream::libxl::readStream(source, handler);
     ASSERT_TRUE(state) << state.error().message;
     EXPECT_EQ(asText((*state)->data), "five!");
     EXPECT_EQ(source.offset(), sink.data.size());
@@ -176,3 +176,5 @@ TEST(CheckpointStateRecord, IsOneOfFour)
     EXPECT_FALSE(decodeCheckpointState(Bytes(3)));
     EXPECT_FALSE(decodeCheckpointState(Bytes(5)));
 }
+
+} // namespace godwit::stream::libxl

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 #include <random>
 
-using namespace godwit::tests;
+namespace godwit::stream {
+
+using namespace tests;
 
 static void mutate(const Bytes &seed, bool (*check)(std::span<const std::byte>), unsigned count)
 {
@@ -35,3 +37,5 @@ TEST(MutatedStreams, NeverCrashTheVerifier)
     mutate(goodLibxcStream(), checkVerifier, 10000);
 }
 TEST(MutatedStreams, NeverCrashTheReaderOfAnAlignedImagesHead) { mutate(goodAlignedSavefile(), checkSavefileReader, 20000); }
+
+} // namespace godwit::stream

@@ -9,9 +9,10 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
-using namespace godwit::base;
-using namespace godwit::stream;
-using namespace godwit::tests;
+namespace godwit::stream {
+
+using namespace base;
+using namespace tests;
 
 namespace {
 
@@ -213,3 +214,5 @@ TEST(Savefile, IsRewrittenWithAnotherXmlAndNothingElse)
     EXPECT_FALSE(rewriteSavefile(stockHeader(2, 5), SavefileVersion::Libxl2, std::string(maxXmlLength, ' ')));
     EXPECT_FALSE(rewriteSavefile(stockHeader(7, 5), SavefileVersion::Libxl2, longer));
 }
+
+} // namespace godwit::stream

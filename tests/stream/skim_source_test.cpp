@@ -5,9 +5,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-using namespace godwit::base;
-using namespace godwit::tests;
-using namespace godwit::stream;
+namespace godwit::stream {
+
+using namespace base;
+using namespace tests;
 
 TEST(SkimSource, DoesNotSkipBeyondAFilesEnd)
 {
@@ -32,3 +33,5 @@ TEST(SkimSource, SeesAFileGrow)
     EXPECT_TRUE(source.read(last));
     EXPECT_EQ(last[0], std::byte{'5'});
 }
+
+} // namespace godwit::stream

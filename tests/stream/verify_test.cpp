@@ -14,13 +14,14 @@
 #include <thread>
 #include <unistd.h>
 
-using namespace godwit::base;
-using namespace godwit::tests;
-using namespace godwit::stream;
-using godwit::stream::libxc::DomainType;
-using godwit::stream::libxc::PageType;
-using Xc = godwit::stream::libxc::RecordType;
-using Xl = godwit::stream::libxl::RecordType;
+namespace godwit::stream {
+
+using namespace base;
+using namespace tests;
+using libxc::DomainType;
+using libxc::PageType;
+using Xc = libxc::RecordType;
+using Xl = libxl::RecordType;
 
 namespace {
 
@@ -587,3 +588,5 @@ TEST(VerifyImage, ReportsWhatCannotBeReadAsAnError)
     ASSERT_FALSE(report);
     EXPECT_EQ(report.error().code, ErrorCode::System);
 }
+
+} // namespace godwit::stream

@@ -8,9 +8,10 @@
 #include <thread>
 #include <unistd.h>
 
-using namespace godwit::base;
-using namespace godwit::tests;
-using namespace godwit::stream;
+namespace godwit::stream {
+
+using namespace base;
+using namespace tests;
 
 namespace {
 
@@ -300,3 +301,5 @@ TEST(Walk, ReadsFilesPipesAndSocketsAlike)
         EXPECT_EQ(seen[0], seen[2]);
     }
 }
+
+} // namespace godwit::stream

@@ -5,9 +5,10 @@
 #include <cstring>
 #include <gtest/gtest.h>
 
-using namespace godwit::base;
-using namespace godwit::tests;
-using namespace godwit::stream;
+namespace godwit::stream {
+
+using namespace base;
+using namespace tests;
 
 namespace {
 
@@ -108,3 +109,5 @@ TEST(XlSavefile, LimitsItsData)
     header.dataLength = 3;
     EXPECT_FALSE(decodeXlSavefileData(header, Bytes(3)));
 }
+
+} // namespace godwit::stream
