@@ -25,7 +25,7 @@ struct Settings {
     std::string launcher;          ///< path of godwit-launch
     std::string qemuBinary;        ///< empty = the first qemu-system-ARCH on PATH
 
-    std::string migrationAddress = "0.0.0.0";   ///< where Prepare listens
+    std::string migrationAddress;  ///< where Prepare listens; empty = every address, IPv4 and IPv6
     std::string migrationHost;     ///< the name other hosts reach us by; empty = hostname
     bool migrationPlainPeers = true;            ///< let stock peers in: no secret, no TLS
     unsigned keepaliveInterval = 5;             ///< seconds between signs of life of a peer's daemon; 0: none

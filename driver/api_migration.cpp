@@ -21,7 +21,6 @@ static const char *unsupportedFlag(unsigned flags)
         {VIR_MIGRATE_NON_SHARED_DISK, "copy of non-shared storage"},
         {VIR_MIGRATE_NON_SHARED_INC, "incremental copy of non-shared storage"},
         {VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES, "synchronous copy of non-shared storage"},
-        {VIR_MIGRATE_OFFLINE, "offline"},
         {VIR_MIGRATE_COMPRESSED, "compressed"},
         {VIR_MIGRATE_RDMA_PIN_ALL, "RDMA"},
         {VIR_MIGRATE_POSTCOPY, "post-copy"},

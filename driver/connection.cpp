@@ -52,6 +52,7 @@ static Result<int> supportsFeature(virConnectPtr connection, int feature)
         return supported;
     switch (feature) {
     case VIR_DRV_FEATURE_MIGRATION_P2P:
+    case VIR_DRV_FEATURE_MIGRATION_OFFLINE:
     case VIR_DRV_FEATURE_MIGRATION_V3:
     case VIR_DRV_FEATURE_MIGRATION_PARAMS:
     case VIR_DRV_FEATURE_MIGRATE_CHANGE_PROTECTION:

@@ -237,6 +237,10 @@ public:
     /// Give every device its alias (a starting domain's live definition, locked).
     virtual base::Result<void> assignAliases(virDomainDef *def) = 0;
 
+    /// Whether a guest that arrives sees what its disks hold, and not what this host's page cache
+    /// still remembers of them.
+    virtual bool dropsDiskCaches() const { return false; }
+
     /// Start a guest, paused.
     virtual base::Result<std::shared_ptr<Guest>> create(CreateRequest request) = 0;
     /// Start an empty guest that a stream fills; returns once it can be filled.

@@ -47,20 +47,47 @@ Result<std::string> hostname()
     return std::string(name.get());
 }
 
+using AddressList = std::unique_ptr<addrinfo, conf::FreeWith<freeaddrinfo>>;
+
+static UniqueFd listenAt(const addrinfo &address)
+{
+    UniqueFd fd(::socket(address.ai_family, address.ai_socktype | SOCK_CLOEXEC, address.ai_protocol));
+    const int on = 1;
+    const int off = 0;
+    if (!fd || ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
+        return {};
+    // "::" is every address, those of IPv4 too.
+    if (address.ai_family == AF_INET6 && ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0)
+        return {};
+    if (::bind(fd.get(), address.ai_addr, address.ai_addrlen) < 0 || ::listen(fd.get(), SOMAXCONN) < 0)
+        return {};
+    return fd;
+}
+
+/// Listen on the first of a name's addresses that takes it.
 static Result<UniqueFd> listenAt(const std::string &address, unsigned short port)
 {
-    virNetSocket **sockets = nullptr;
-    size_t count = 0;
-    const std::string service = std::to_string(port);
-    TRY(conf::check(virNetSocketNewListenTCP(address.c_str(), service.c_str(), AF_UNSPEC, &sockets, &count)));
-    // One is enough: an address is of one family, and a name's first one is its preferred.
-    UniqueFd fd;
-    if (count > 0 && virNetSocketListen(sockets[0], 0) == 0)
-        fd.reset(virNetSocketDupFD(sockets[0], true));
-    virObjectListFreeCount(sockets, count);
-    if (!fd)
-        return conf::takeLibvirtError();
-    return fd;
+    addrinfo hints{};
+    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+    hints.ai_socktype = SOCK_STREAM;
+    addrinfo *found = nullptr;
+    if (const int failed = ::getaddrinfo(address.c_str(), std::to_string(port).c_str(), &hints, &found))
+        return makeError(ErrorCode::OperationFailed, tr("cannot listen on '%s': %s"), address.c_str(),
+                         gai_strerror(failed));
+    const AddressList list(found);
+    for (const addrinfo *candidate = found; candidate; candidate = candidate->ai_next) {
+        if (UniqueFd fd = listenAt(*candidate))
+            return fd;
+    }
+    return systemError(errno, tr("cannot listen on '%s', port %d"), address.c_str(), port);
+}
+
+/// On every address, IPv4's alone on a machine that has no others.
+static Result<UniqueFd> listenAnywhere(unsigned short port)
+{
+    if (auto fd = listenAt("::", port))
+        return fd;
+    return listenAt("0.0.0.0", port);
 }
 
 Result<ListeningSocket> listenOn(const std::string &address, unsigned short port, const virPortAllocatorRange *range)
@@ -71,7 +98,7 @@ Result<ListeningSocket> listenOn(const std::string &address, unsigned short port
         TRY(conf::check(virPortAllocatorAcquire(range, &out.port)));
         out.acquired = true;
     }
-    auto fd = listenAt(address, out.port);
+    auto fd = address.empty() ? listenAnywhere(out.port) : listenAt(address, out.port);
     if (!fd) {
         if (out.acquired)
             virPortAllocatorRelease(out.port);

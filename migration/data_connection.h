@@ -31,7 +31,7 @@ struct ListeningSocket {
     bool acquired = false;     ///< from the allocator: to be given back to it
 };
 
-/// Listen on `address`: on `port`, or where that is 0 on a free one of `range`.
+/// Listen on `address` (empty: on every one): on `port`, or where that is 0 on a free one of `range`.
 base::Result<ListeningSocket> listenOn(const std::string &address, unsigned short port,
                                        const virPortAllocatorRange *range);
 

@@ -34,6 +34,7 @@ static void discard(Domain &domain)
             log(LogLevel::Error, "%s", gone.error().message.c_str());
     }
     domain::endDomain(domain, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+    domain.data().phase = MigrationPhase::None;
     domain::dropLiveDefinition(domain);
 }
 
@@ -193,13 +194,22 @@ static Result<Cookie> startReceiving(Domain &domain, const Request &request, con
     return reply;
 }
 
+/// An offline migration: the definition is here, Finish will keep it.
+static Result<Cookie> awaitFinish(Domain &domain)
+{
+    domain.data().phase = MigrationPhase::Receive;
+    return makeCookie(domain);
+}
+
 /// Where the source shall connect; the port is known later.
 static Result<Endpoint> whereToConnect(const Host &host, const Request &request)
 {
     if (!request.uri.empty())
         return Endpoint::parse(request.uri.c_str());
     Endpoint endpoint;
-    if (!request.tunnel)
+    if (isOffline(request))
+        endpoint.host = TRY(hostname());   // libvirt's client wants one, and uses it for nothing
+    else if (!request.tunnel)
         endpoint.host = TRY(ownHost(host));
     return endpoint;
 }
@@ -215,7 +225,7 @@ Result<PrepareReply> prepare(Host &host, const Request &request, Incoming incomi
         domain::dropLiveDefinition(domain);
         return std::move(job).error();
     }
-    auto cookie = startReceiving(domain, request, incoming, endpoint);
+    auto cookie = isOffline(request) ? awaitFinish(domain) : startReceiving(domain, request, incoming, endpoint);
     if (!cookie) {
         domain::dropLiveDefinition(domain);
         return std::move(cookie).error().in(strprintf(tr("preparing for '%s'"), domain.def()->name));
@@ -283,12 +293,26 @@ static Result<hypervisor::TransferProgress> takeOver(Domain &domain, const Reque
     return figures;
 }
 
+/// The definition of an offline migration becomes a persistent one.
+static Result<Cookie> finishOffline(Domain &domain, bool cancelled)
+{
+    Result<void> kept = cancelled ? makeError(ErrorCode::OperationFailed, tr("the migration of '%s' was cancelled"),
+                                              domain.def()->name)
+                                  : persist(domain);
+    discard(domain);   // what is left of it beside the persistent one
+    if (!kept)
+        return std::move(kept).error();
+    return makeCookie(domain);
+}
+
 Result<Cookie> finish(Domain &domain, const Request &request, const Cookie &fromSource, bool cancelled)
 {
     using namespace std::chrono;
     const auto begin = steady_clock::now();
     auto job = TRY(AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_IN));
     virCloseCallbacksDomainRemove(domain.object(), request.connection, destinationClosed);
+    if (isOffline(request))
+        return finishOffline(domain, cancelled);
     Result<hypervisor::TransferProgress> taken =
         cancelled ? makeError(ErrorCode::OperationFailed, tr("the migration of '%s' was cancelled"),
                                                domain.def()->name)

@@ -164,6 +164,8 @@ const char *orNull(const std::string &text)
 Result<Peer::Prepared> Peer::prepare(const Request &request, const BeginReply &begun, unsigned flags)
 {
     virConnectPtr peer = connection_.get();
+    if (isOffline(request) && !TRY(has(peer, VIR_DRV_FEATURE_MIGRATION_OFFLINE)))
+        return makeError(ErrorCode::Unsupported, "%s", tr("the destination does not support offline migration"));
     Prepared prepared;
     Exchange cookies(begun.cookie);
     char *uri = nullptr;

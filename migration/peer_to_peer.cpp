@@ -68,7 +68,7 @@ Result<void> migrateToPeer(Domain &domain, Request request)
         return settle(domain, request, std::move(prepared).error(), /* lost= */ false);
     request.uri = prepared->uri;
     request.tunnel = prepared->stream.get();
-    auto performed = perform(domain, request, prepared->cookie);
+    auto performed = isOffline(request) ? Result<Cookie>(begun.cookie) : perform(domain, request, prepared->cookie);
     auto finished = domain.unlocked([&] {
         return peer.finish(request, name, request.uri, performed ? *performed : begun.cookie, !performed, flags);
     });

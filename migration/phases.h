@@ -36,12 +36,18 @@ struct Request {
     virConnectPtr connection = nullptr;   ///< who asks: its end ends an unfinished migration; may be null
 };
 
+/// Whether only the definition travels.
+inline bool isOffline(const Request &request)
+{
+    return request.flags & VIR_MIGRATE_OFFLINE;
+}
+
 /// Flags that are supported on both sides.
 inline constexpr unsigned supportedFlags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST |
                                            VIR_MIGRATE_UNDEFINE_SOURCE | VIR_MIGRATE_PAUSED |
                                            VIR_MIGRATE_CHANGE_PROTECTION | VIR_MIGRATE_UNSAFE |
                                            VIR_MIGRATE_ABORT_ON_ERROR | VIR_MIGRATE_PEER2PEER |
-                                           VIR_MIGRATE_TUNNELLED;
+                                           VIR_MIGRATE_TUNNELLED | VIR_MIGRATE_OFFLINE;
 
 /// What every cookie of ours begins with: the domain, this host, our child (domain locked).
 base::Result<Cookie> makeCookie(const domain::Domain &domain);

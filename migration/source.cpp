@@ -8,6 +8,7 @@
 #include "migration/data_connection.h"
 #include "migration/negotiation.h"
 #include "migration/phases.h"
+#include "migration/safety.h"
 #include "migration/tunnel.h"
 
 namespace godwit::migration {
@@ -136,11 +137,41 @@ Result<Cookie> makeCookie(const Domain &domain)
     return cookie;
 }
 
+static Result<void> checkOffline(const Domain &domain, const Request &request)
+{
+    if (!(request.flags & VIR_MIGRATE_PERSIST_DEST))
+        return makeError(ErrorCode::InvalidArgument, "%s", tr("an offline migration needs --persistent"));
+    if (request.flags & VIR_MIGRATE_TUNNELLED)
+        return makeError(ErrorCode::InvalidArgument, "%s", tr("an offline migration has nothing to tunnel"));
+    if (!domain.active() && domain.object()->hasManagedSave)
+        return makeError(ErrorCode::OperationInvalid,
+                         tr("domain '%s' has a managed-save image, which would stay behind: start it, or remove the "
+                            "image"),
+                         domain.def()->name);
+    return {};
+}
+
+/// Whether a running guest may go at all, and as its user wants it.
+static Result<void> checkMovable(Domain &domain, const Request &request)
+{
+    TRY(domain.requireActive());
+    TRY(checkGraphicsUri(domain.def(), request.graphicsUri));
+    if (request.flags & VIR_MIGRATE_UNSAFE)
+        return {};
+    // A file system may make us wait.
+    Host &host = domain.host();
+    const conf::DomainDef def(virDomainDefCopy(domain.def(), host.xmlOption(), nullptr, true));
+    if (!def)
+        return conf::takeLibvirtError();
+    TRY(domain.unlocked([&] { return checkDisks(def.get(), host.hypervisor().dropsDiskCaches()); }));
+    return domain.requireActive();
+}
+
 Result<BeginReply> begin(Domain &domain, const Request &request)
 {
     auto job = TRY(AsyncJob::begin(domain, VIR_ASYNC_JOB_MIGRATION_OUT, VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT,
                                    request.flags));
-    TRY(domain.requireActive());
+    TRY(isOffline(request) ? checkOffline(domain, request) : checkMovable(domain, request));
     BeginReply reply;
     reply.xml = TRY(outgoingXml(domain, request.xml));
     reply.cookie = TRY(makeCookie(domain));
@@ -297,11 +328,26 @@ static void undefine(Domain &domain)
     domain.queueLifecycle(VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
 }
 
+/// The definition has gone, the guest (if there is one) stays.
+static void confirmOffline(Domain &domain, const Request &request)
+{
+    if (request.flags & VIR_MIGRATE_UNDEFINE_SOURCE)
+        undefine(domain);
+    if (!domain.active() && !domain.persistent())
+        domain.remove();
+}
+
 Result<void> confirm(Domain &domain, const Request &request, const Cookie &fromDestination, bool cancelled)
 {
     auto job = TRY(AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_OUT));
     unwatchClient(domain, request);
     const bool sent = domain.data().phase == MigrationPhase::Performed;
+    if (isOffline(request)) {
+        enterPhase(domain, MigrationPhase::None);
+        if (!cancelled)
+            confirmOffline(domain, request);
+        return {};
+    }
     TRY(domain.requireActive());
     if (cancelled) {
         // A guest that was never stopped is not resumed.

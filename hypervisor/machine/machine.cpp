@@ -50,6 +50,7 @@ public:
     }
     Result<void> assignAddresses(virDomainDef *def) override;
     Result<void> checkSupport(const virDomainDef *def) override;
+    bool dropsDiskCaches() const override { return true; }   // QEMU 4.0 and later: file-posix, drop-cache
     Result<void> assignAliases(virDomainDef *def) override { return machine::assignAliases(def); }
 
     Result<std::shared_ptr<Guest>> create(CreateRequest request) override;

@@ -228,13 +228,155 @@ TEST_F(MigrationModes, AreRefusedByNameWhereThereAreNone)
     expectOnlyOnSource(domain, "flags");
 }
 
+TEST_F(MigrationModes, RefuseCookiesThatAreTooLarge)
+{
+    std::string cookie = "<libxl-migration><name>web1</name><uuid>" + uuidOf("web1") +
+                         "</uuid><migration-stream-version>2</migration-stream-version></libxl-migration>";
+    const auto prepare = [&] {
+        char *reply = nullptr;
+        char *uri = nullptr;
+        int length = 0;
+        const int done = virDomainMigratePrepare3(b, cookie.c_str(), static_cast<int>(cookie.size() + 1), &reply, &length,
+                                                  "tcp://127.0.0.1", &uri, 0, nullptr, 0, domainXml("web1").c_str());
+        std::free(reply);
+        std::free(uri);
+        return done == 0;
+    };
+    cookie.resize((4 << 20) - 1, ' ');
+    EXPECT_TRUE(prepare()) << lastError();
+    EXPECT_FALSE(virDomainMigrateFinish3(b, "web1", nullptr, 0, nullptr, nullptr, nullptr, nullptr, 0, 1));
+    cookie += ' ';
+    EXPECT_FALSE(prepare());
+    EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_FAILED, "its length is out of range"));
+    EXPECT_THAT(lastError(), HasSubstr("refuses domain 'web1'"));
+    EXPECT_EQ(b.names(), "");
+    EXPECT_EQ(world().aliveCount(), 0u);
+}
+
+// ---- offline -----------------------------------------------------------------------------------
+
+TEST_F(MigrationModes, OfflineMovesADefinition)
+{
+    auto domain = a.define(domainXml("web1", "", "<title>here</title>"));
+    constexpr unsigned flags = VIR_MIGRATE_OFFLINE | VIR_MIGRATE_PERSIST_DEST;
+    virTypedParameterPtr none = nullptr;
+    for (const bool again : {false, true}) {
+        DomainHandle moved(virDomainMigrate3(domain.get(), b, none, 0, flags));
+        ASSERT_TRUE(moved) << lastError();
+        EXPECT_EQ(virDomainIsActive(moved.get()), 0) << again;
+        EXPECT_EQ(virDomainIsPersistent(moved.get()), 1) << again;
+        EXPECT_THAT(xmlOf(moved), HasSubstr("here")) << again;
+        EXPECT_TRUE(exists(root("b") + "/etc/godwit/web1.xml")) << again;
+        EXPECT_EQ(a.names(), "web1") << "it stays where it was, too";
+    }
+    ASSERT_TRUE(toPeer(domain, flags | VIR_MIGRATE_UNDEFINE_SOURCE)) << lastError();
+    EXPECT_EQ(a.names(), "");
+    EXPECT_EQ(b.names(), "web1");
+    EXPECT_EQ(world().aliveCount(), 0u);
+    ASSERT_EQ(virDomainCreate(b.lookup("web1").get()), 0) << lastError();
+}
+
+TEST_F(MigrationModes, OfflineLeavesARunningGuestAlone)
+{
+    auto domain = start();
+    DomainHandle moved(virDomainMigrate3(domain.get(), b, nullptr, 0, VIR_MIGRATE_OFFLINE | VIR_MIGRATE_PERSIST_DEST));
+    ASSERT_TRUE(moved) << lastError();
+    EXPECT_EQ(virDomainIsActive(moved.get()), 0);
+    EXPECT_EQ(stateOf(domain), "running.1");
+    EXPECT_EQ(world().aliveCount(), 1u);
+}
+
+TEST_F(MigrationModes, OfflineIsRefusedWhereSomethingWouldStayBehind)
+{
+    auto domain = a.define(domainXml("web1"));
+    EXPECT_FALSE(DomainHandle(virDomainMigrate3(domain.get(), b, nullptr, 0, VIR_MIGRATE_OFFLINE)));
+    EXPECT_TRUE(failedWith(VIR_ERR_INVALID_ARG, "--persistent"));
+    EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_OFFLINE | VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_TUNNELLED));
+    EXPECT_TRUE(failedWith(VIR_ERR_INVALID_ARG, "tunnel"));
+    ASSERT_EQ(virDomainCreate(domain.get()), 0);
+    ASSERT_EQ(virDomainManagedSave(domain.get(), 0), 0) << lastError();
+    EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_OFFLINE | VIR_MIGRATE_PERSIST_DEST));
+    EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_INVALID, "managed-save image"));
+    auto twin = b.create(domainXml("web1"));
+    ASSERT_EQ(virDomainManagedSaveRemove(domain.get(), 0), 0);
+    EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_OFFLINE | VIR_MIGRATE_PERSIST_DEST));
+    EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_INVALID, "already active"));
+    EXPECT_EQ(virDomainIsPersistent(twin.get()), 0);
+    EXPECT_EQ(a.names(), "web1");
+}
+
+// ---- what could be lost -----------------------------------------------------------------------
+
+static std::string disk(const std::string &type, const std::string &source, const std::string &more = "")
+{
+    return "<disk type='" + type + "' device='disk'><driver name='qemu' type='raw'" + more + "/><source " + source +
+           "/><target dev='vda' bus='virtio'/></disk>";
+}
+
+TEST_F(MigrationModes, RefuseWhatIsUnsafeUnlessItIsWanted)
+{
+    writeFile(base() + "/disk", "");
+    const std::string file = "file='" + base() + "/disk'";
+    const std::pair<std::string, const char *> unsafe[] = {
+        {disk("file", file), "not on storage that hosts share"},
+        {disk("file", file, " cache='none'"), "not on storage that hosts share"},
+        {disk("block", "dev='/dev/null'"), "cache mode"},
+        {disk("block", "dev='/dev/null'", " cache='writeback'"), "cache mode"},
+    };
+    for (const auto &[device, why] : unsafe) {
+        auto domain = a.create(domainXml("web1", device));
+        ASSERT_TRUE(domain) << lastError();
+        EXPECT_FALSE(toPeer(domain)) << device;
+        EXPECT_TRUE(failedWith(VIR_ERR_MIGRATE_UNSAFE, why)) << device;
+        EXPECT_THAT(lastError(), HasSubstr("'vda'"));
+        expectOnlyOnSource(domain, device);
+        EXPECT_TRUE(toPeer(domain, VIR_MIGRATE_UNSAFE)) << lastError();
+        ASSERT_EQ(virDomainDestroy(b.lookup("web1").get()), 0);
+    }
+    const std::string safe[] = {
+        disk("block", "dev='/dev/null'", " cache='none'"),
+        disk("block", "dev='/dev/null'", " cache='directsync'"),
+        disk("network", "protocol='nbd' name='x'"),
+        "<disk type='file' device='cdrom'><source " + file + "/><target dev='hda' bus='ide'/><readonly/></disk>",
+        "<disk type='file' device='cdrom'><target dev='hda' bus='ide'/></disk>",
+    };
+    for (const std::string &device : safe) {
+        auto domain = a.create(domainXml("web1", device));
+        ASSERT_TRUE(domain) << device << lastError();
+        EXPECT_TRUE(toPeer(domain)) << device << lastError();
+        ASSERT_EQ(virDomainDestroy(b.lookup("web1").get()), 0);
+    }
+}
+
+TEST_F(MigrationModes, CheckTheGraphicsUriAndPassOverIt)
+{
+    auto domain = a.create(domainXml("web1", "<graphics type='vnc'/>"));
+    ASSERT_TRUE(domain) << lastError();
+    const std::pair<const char *, const char *> bad[] = {
+        {"spice://host:5900", "only VNC"},
+        {"nonsense", "nonsense"},
+        {"vnc://", "vnc://"},
+        {"telnet://host", "telnet"},
+    };
+    for (const auto &[uri, why] : bad) {
+        EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_LIVE, {{VIR_MIGRATE_PARAM_GRAPHICS_URI, uri}})) << uri;
+        EXPECT_THAT(lastError(), HasSubstr(why)) << uri;
+    }
+    expectOnlyOnSource(domain, "graphics");
+    EXPECT_TRUE(toPeer(domain, VIR_MIGRATE_LIVE, {{VIR_MIGRATE_PARAM_GRAPHICS_URI, "vnc://host:5901"}})) << lastError();
+    auto plain = a.create(domainXml("web2"));
+    EXPECT_FALSE(toPeer(plain, VIR_MIGRATE_LIVE, {{VIR_MIGRATE_PARAM_GRAPHICS_URI, "vnc://host:5901"}}));
+    EXPECT_THAT(lastError(), HasSubstr("no such display"));
+}
+
 TEST_F(MigrationModes, AreAnnouncedAsLibvirtAsksForThem)
 {
     const std::pair<int, int> features[] = {
         {VIR_DRV_FEATURE_MIGRATION_V1, 0},     {VIR_DRV_FEATURE_MIGRATION_V2, 0},
         {VIR_DRV_FEATURE_MIGRATION_V3, 1},     {VIR_DRV_FEATURE_MIGRATION_PARAMS, 1},
         {VIR_DRV_FEATURE_MIGRATION_P2P, 1},    {VIR_DRV_FEATURE_MIGRATION_DIRECT, 0},
-        {VIR_DRV_FEATURE_XML_MIGRATABLE, 1},   {VIR_DRV_FEATURE_MIGRATE_CHANGE_PROTECTION, 1},
+        {VIR_DRV_FEATURE_MIGRATION_OFFLINE, 1}, {VIR_DRV_FEATURE_XML_MIGRATABLE, 1},
+        {VIR_DRV_FEATURE_MIGRATE_CHANGE_PROTECTION, 1},
     };
     for (const auto &[feature, expected] : features)
         EXPECT_EQ(virConnectSupportsFeature(a, feature), expected) << feature;

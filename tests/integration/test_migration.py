@@ -216,7 +216,7 @@ class DirectIo(MigrationCase):
             f"<source file='{disk}'/><target dev='vda' bus='virtio'/></disk>"))
         here, there = self.source, self.target
         for _ in range(4):
-            here.virsh("migrate", "guest", there.tcp_uri, "--live")
+            here.virsh("migrate", "guest", there.tcp_uri, "--live", "--unsafe")
             here, there = there, here
             # The guest looks at what a read brought once more, before it reads to there again.
             seen = self.blocks_read(guest)

@@ -41,6 +41,20 @@ TEST(DataConnection, ConnectsWhereItListens)
     }
 }
 
+TEST(DataConnection, ListensOnEveryAddressOfBothKinds)
+{
+    PortRange range(virPortAllocatorRangeNew("test", 40241, 40249));
+    for (const char *every : {"", "::"}) {
+        auto listening = migration::listenOn(every, 0, range.get());
+        ASSERT_TRUE(listening) << listening.error().message;
+        for (const char *address : {"127.0.0.1", "::1", "localhost"}) {
+            auto connected = migration::connectTo({address, listening->port});
+            EXPECT_TRUE(connected) << connected.error().message;
+        }
+        virPortAllocatorRelease(listening->port);
+    }
+}
+
 TEST(DataConnection, NamesTheAddressThatRefuses)
 {
     auto connected = migration::connectTo({"127.0.0.1", 1});
@@ -51,7 +65,10 @@ TEST(DataConnection, NamesTheAddressThatRefuses)
 TEST(DataConnection, GivesThePortBackWhenItCannotListen)
 {
     PortRange range(virPortAllocatorRangeNew("test", 40250, 40251));
-    EXPECT_FALSE(migration::listenOn("192.0.2.1", 0, range.get()));   // not an address of ours
+    auto refused = migration::listenOn("192.0.2.1", 0, range.get());   // not an address of ours
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find("192.0.2.1"), std::string::npos) << refused.error().message;
+    EXPECT_FALSE(migration::listenOn("no-such-name.invalid", 0, range.get()));
     auto listening = migration::listenOn("127.0.0.1", 0, range.get());
     ASSERT_TRUE(listening) << listening.error().message;
     virPortAllocatorRelease(listening->port);

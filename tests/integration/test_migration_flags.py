@@ -1,0 +1,129 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What virsh migrate can be told: where the data goes, what is safe, what goes along."""
+import re
+import time
+
+from harness import tap
+from harness.guest import Guest, state
+from harness.wait import wait_until
+from test_migration import MigrationCase
+
+
+class Flags(MigrationCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for daemon in cls.hosts:
+            daemon.write_settings(migration_address="")   # the default: every address
+            daemon.restart()
+
+    def there_and_back(self, guest, *flags):
+        """The guest goes there with these flags, and comes back without."""
+        self.migrate("--live", *flags)
+        guest.console.mark()
+        guest.assert_runs_on()
+        self.target.virsh("migrate", "guest", self.source.tcp_uri, "--live", "--unsafe")
+
+    def test_migration_uris(self):
+        guest = self.running_guest(self.source)
+        port = self.target.first_migration_port + 1
+        for uri in ("tcp://localhost", f"tcp://localhost:{port}", f"tcp://127.0.0.1:{port}", "tcp://[::1]",
+                    f"tcp://[::1]:{port}"):
+            with self.subTest(uri=uri):
+                self.there_and_back(guest, "--migrateuri", uri)
+        self.there_and_back(guest, "--p2p", "--migrateuri", "tcp://[::1]")
+        guest.assert_never_ran_twice()
+
+    def test_listen_address(self):
+        guest = self.running_guest(self.source)
+        for address, uri in (("127.0.0.1", "tcp://127.0.0.1"), ("::1", "tcp://[::1]"), ("localhost", "tcp://localhost")):
+            for p2p in ((), ("--p2p",)):
+                with self.subTest(address=address, p2p=p2p):
+                    self.there_and_back(guest, *p2p, "--listen-address", address, "--migrateuri", uri)
+        for address in ("192.0.2.1", "no-such-name.invalid"):
+            message = self.source.virsh.fails("migrate", "guest", self.target.tcp_uri, "--listen-address", address)
+            self.assertIn(address, message)
+        message = self.source.virsh.fails("migrate", "guest", self.target.tcp_uri, "--listen-address", "127.0.0.1",
+                                          "--migrateuri", "tcp://[::1]")
+        self.assertIn("::1", message)
+        self.assertEqual(state(self.source.virsh, "guest")[0], "running")
+        guest.assert_runs_on()
+
+    def test_bandwidth(self):
+        guest = self.running_guest(self.source, memory=256, fill=160, rate=4000)
+        process = self.source.virsh.popen("migrate", "guest", self.target.tcp_uri, "--live", "--bandwidth", "20")
+        wait_until(lambda: self.sent() > 0, "memory is on its way")
+        before, then = self.sent(), time.monotonic()
+        time.sleep(2)
+        self.assertLess((self.sent() - before) / (time.monotonic() - then), 30)
+        self.source.virsh("migrate-setspeed", "guest", 0)
+        self.assertEqual(self.source.virsh.finish(process, timeout=90)[0], 0)
+        self.assert_moved(guest)
+
+    def sent(self):
+        """MiB sent so far."""
+        found = re.search(r"Data processed:\s+([0-9.]+) (\S+)", self.source.virsh("domjobinfo", "guest"))
+        return float(found[1]) * {"B": 1 / 2**20, "KiB": 1 / 1024, "MiB": 1, "GiB": 1024}[found[2]] if found else 0
+
+    def test_unsafe(self):
+        disk = self.work.images / "local.raw"
+        disk.write_bytes(bytes(1 << 20))
+        disk.chmod(0o666)
+        guest = self.running_guest(self.source, devices=(
+            f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+            f"<source file='{disk}'/><target dev='vda' bus='virtio'/></disk>"))
+        for flags in ((), ("--p2p",), ("--p2p", "--tunnelled")):
+            message = self.source.virsh.fails("migrate", "guest", self.target.tcp_uri, "--live", *flags)
+            self.assertRegex(message, "migration of disk 'vda' is unsafe: it is not on storage that hosts share")
+        self.assertIsNone(state(self.target.virsh, "guest"))
+        self.there_and_back(guest, "--unsafe")
+        self.there_and_back(guest, "--unsafe", "--p2p")
+
+    def test_graphicsuri(self):
+        guest = self.running_guest(self.source, devices="<graphics type='vnc' autoport='yes'/>")
+        message = self.source.virsh.fails("migrate", "guest", self.target.tcp_uri, "--graphicsuri",
+                                          "spice://127.0.0.1:5999")
+        self.assertIn("only VNC displays", message)
+        guest.assert_runs_on()
+        self.there_and_back(guest, "--graphicsuri", "vnc://127.0.0.1:5999")
+
+    def test_offline(self):
+        guest = Guest(self.work, elements="<title>defined here</title>")
+        self.source.virsh("define", guest.file())
+        self.assertIn("--persistent", self.source.virsh.fails("migrate", "guest", self.target.tcp_uri, "--offline"))
+        self.migrate("--offline", "--persistent")
+        self.assertEqual(state(self.source.virsh, "guest")[0], "shut off")
+        self.assertEqual(state(self.target.virsh, "guest")[0], "shut off")
+        self.assertEqual(self.target.virsh("desc", "guest", "--title"), "defined here")
+        self.target.restart()
+        self.assertRegex(self.target.virsh("dominfo", "guest"), r"Persistent:\s+yes")
+        self.target.virsh("undefine", "guest")
+        self.migrate("--offline", "--persistent", "--undefinesource", "--p2p")
+        self.assertIsNone(state(self.source.virsh, "guest"))
+        guest.console.mark()
+        self.target.virsh("start", "guest")
+        guest.wait_ready()
+
+    def test_refused_by_name(self):
+        guest = self.running_guest(self.source)
+        for flag, name in (("--copy-storage-all", "copy of non-shared storage"),
+                           ("--copy-storage-inc", "incremental copy of non-shared storage"),
+                           ("--compressed", "compressed"), ("--rdma-pin-all", "RDMA"), ("--postcopy", "post-copy"),
+                           ("--auto-converge", "auto-converging"), ("--zerocopy", "zero-copy")):
+            for p2p in ((), ("--p2p",)):
+                with self.subTest(flag=flag, p2p=p2p):
+                    message = self.source.virsh.fails("migrate", "guest", self.target.tcp_uri, "--live", flag, *p2p)
+                    self.assertIn(f"{name} migration is not supported", message)
+                    self.assertEqual(len(re.findall("(?m)^error: ", message)), 1, message)
+        self.assertIsNone(state(self.target.virsh, "guest"))
+        guest.assert_runs_on()
+
+
+class UserFlags(Flags):
+    """The same between an ordinary user's daemons."""
+    session = True
+
+
+if __name__ == "__main__":
+    tap.main()
