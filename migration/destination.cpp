@@ -100,9 +100,12 @@ Result<Incoming> readIncoming(Host &host, const Request &request, const char *co
     Incoming incoming;
     if (request.xml.empty())
         return makeError(ErrorCode::InvalidArgument, "%s", tr("no domain XML was passed"));
-    incoming.def = TRY(host.parse(request.xml.c_str(),
-                                  VIR_DOMAIN_DEF_PARSE_INACTIVE | VIR_DOMAIN_DEF_PARSE_SKIP_VALIDATE));
+    incoming.def = TRY(host.parse(request.xml.c_str(), VIR_DOMAIN_DEF_PARSE_INACTIVE));
     TRY(negotiate(host, request, cookie, length, incoming));
+    // Finish needs it, when it is late to find that it is wrong.
+    if (incoming.fromOurs && !incoming.cookie.extension->persistentXml.empty())
+        TRY_IN(tr("the persistent definition"),
+               host.parse(incoming.cookie.extension->persistentXml.c_str(), VIR_DOMAIN_DEF_PARSE_INACTIVE));
     if (!request.name.empty()) {
         g_free(incoming.def->name);
         incoming.def->name = g_strdup(request.name.c_str());

@@ -106,6 +106,28 @@ Result<Peer> Peer::open(const std::string &uri, const conf::Settings &settings)
     return Peer(std::move(connection), parameters);
 }
 
+static void connectionEnded(virConnectPtr, int, void *opaque)
+{
+    if (auto guest = static_cast<std::weak_ptr<hypervisor::Guest> *>(opaque)->lock())
+        (void)guest->abortTransfer(tr("the connection to the destination's daemon broke")).has_value();
+}
+
+Result<void> Peer::abortAtItsEnd(const std::shared_ptr<hypervisor::Guest> &guest)
+{
+    auto watched = std::make_unique<std::weak_ptr<hypervisor::Guest>>(guest);
+    const auto release = [](void *opaque) { delete static_cast<std::weak_ptr<hypervisor::Guest> *>(opaque); };
+    TRY(conf::check(virConnectRegisterCloseCallback(connection_.get(), connectionEnded, watched.get(), release)));
+    (void)watched.release();   // the connection has it
+    return {};
+}
+
+Peer::~Peer()
+{
+    // Not registered in most of what fails early: that is no news.
+    if (connection_ && virConnectUnregisterCloseCallback(connection_.get(), connectionEnded) < 0)
+        virResetLastError();
+}
+
 // ---- phases -----------------------------------------------------------------------------
 
 namespace {

@@ -15,6 +15,11 @@ public:
     /// Connect, within a limited time; signs of life are asked for from then on.
     static base::Result<Peer> open(const std::string &uri, const conf::Settings &settings);
     Peer(Peer &&) = default;
+    ~Peer();
+
+    /// From now on the end of the connection aborts the transfer of `guest`: a daemon that
+    /// stands still would hold it up at its end, when the guest stands still too.
+    base::Result<void> abortAtItsEnd(const std::shared_ptr<hypervisor::Guest> &guest);
 
     /// What Prepare answered; a tunnelled migration's data goes into its stream.
     struct Prepared {

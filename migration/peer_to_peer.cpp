@@ -61,6 +61,8 @@ Result<void> migrateToPeer(Domain &domain, Request request)
     request.connection = nullptr;
     const std::string name = domain.name();
     Peer peer = TRY(domain.unlocked([&] { return Peer::open(request.peerUri, domain.host().settings()); }));
+    if (auto guest = domain.guest())
+        TRY(peer.abortAtItsEnd(*guest));
     const BeginReply begun = TRY(begin(domain, request));
     const unsigned flags = flagsForPeer(domain, request);
     auto prepared = domain.unlocked([&] { return peer.prepare(request, begun, flags); });

@@ -107,6 +107,16 @@ TEST_F(Image, LeavesNothingWhicheverStepOfARestoreFails)
     }
 }
 
+TEST_F(Image, KeepsPasswords)
+{
+    Client client(root());
+    auto domain = client.create(domainXml("web1", "<graphics type='vnc' passwd='hush'/>"));
+    ASSERT_TRUE(domain) << lastError();
+    ASSERT_EQ(virDomainSave(domain.get(), image().c_str()), 0) << lastError();
+    ASSERT_EQ(virDomainRestore(client, image().c_str()), 0) << lastError();
+    EXPECT_THAT(xmlOf(client.lookup("web1"), VIR_DOMAIN_XML_SECURE), HasSubstr("hush"));
+}
+
 TEST_F(Image, ShowsAndTakesItsXml)
 {
     Client client(root());

@@ -123,6 +123,60 @@ TEST_F(MigrationModes, LeaveTheGuestRunningWhicheverStepFails)
     ASSERT_TRUE(toPeer(domain)) << lastError();
 }
 
+TEST_F(MigrationModes, TellOfAStopAndItsEndOnlyWhereThereWasOne)
+{
+    auto domain = start();
+    world().failNext("receive", error("no luck"));
+    EXPECT_FALSE(toPeer(domain));
+    for (const std::string &event : a.events())
+        EXPECT_FALSE(event.starts_with("web1:suspended") || event.starts_with("web1:resumed")) << event;
+    EXPECT_EQ(stateOf(domain), "running.1");
+    world().failNext("unpause", error("no luck"));
+    EXPECT_FALSE(toPeer(domain));
+    EXPECT_TRUE(a.sees("web1:suspended.1"));
+    EXPECT_TRUE(a.sees("web1:resumed.1"));
+    EXPECT_EQ(stateOf(domain), "running.6");
+}
+
+TEST_F(MigrationModes, LeaveADefinitionThatTheDestinationHadAlready)
+{
+    auto domain = start();
+    auto known = b.define(domainXml("web1", "", "<title>of old</title>"));
+    for (const char *step : {"receive", "finish"}) {
+        world().failNext(step, error("no luck"));
+        EXPECT_FALSE(toPeer(domain)) << step;
+        EXPECT_EQ(b.names(), "web1") << step;
+        EXPECT_EQ(virDomainIsPersistent(known.get()), 1) << step;
+        EXPECT_THAT(xmlOf(known), HasSubstr("of old")) << step;
+        EXPECT_EQ(stateOf(known).substr(0, 7), "shutoff") << step;
+    }
+    ASSERT_TRUE(toPeer(domain)) << lastError();
+    EXPECT_THAT(xmlOf(known, VIR_DOMAIN_XML_INACTIVE), HasSubstr("of old"));
+}
+
+TEST_F(MigrationModes, RefuseADefinitionThatTheDestinationDoesNotSupport)
+{
+    const auto prepare = [&](const std::string &xml, const std::string &cookie) {
+        char *reply = nullptr;
+        char *uri = nullptr;
+        int length = 0;
+        EXPECT_EQ(virDomainMigratePrepare3(b, cookie.c_str(), static_cast<int>(cookie.size() + 1), &reply, &length,
+                                           "tcp://127.0.0.1", &uri, 0, nullptr, 0, xml.c_str()),
+                  -1);
+        EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "more than 8 vCPUs"));
+        EXPECT_EQ(b.names(), "");
+    };
+    const std::string head = "<libxl-migration><name>web1</name><uuid>" + uuidOf("web1") +
+                             "</uuid><migration-stream-version>2</migration-stream-version>";
+    const std::string many = domainXml("web1", "", "<vcpu>9</vcpu>");
+    prepare(many, head + "</libxl-migration>");
+    std::string escaped;
+    for (char c : many)
+        escaped += c == '<' ? "&lt;" : std::string(1, c);
+    prepare(domainXml("web1"), head + "<godwit><stream min='2' max='2'/><persistent>" + escaped +
+                                   "</persistent></godwit></libxl-migration>");
+}
+
 TEST_F(MigrationModes, RefuseAPeerThatIsNone)
 {
     auto domain = start();
@@ -307,7 +361,7 @@ TEST_F(MigrationModes, OfflineIsRefusedWhereSomethingWouldStayBehind)
 
 // ---- what could be lost -----------------------------------------------------------------------
 
-static std::string disk(const std::string &type, const std::string &source, const std::string &more = "")
+static std::string diskOf(const std::string &type, const std::string &source, const std::string &more = "")
 {
     return "<disk type='" + type + "' device='disk'><driver name='qemu' type='raw'" + more + "/><source " + source +
            "/><target dev='vda' bus='virtio'/></disk>";
@@ -318,10 +372,10 @@ TEST_F(MigrationModes, RefuseWhatIsUnsafeUnlessItIsWanted)
     writeFile(base() + "/disk", "");
     const std::string file = "file='" + base() + "/disk'";
     const std::pair<std::string, const char *> unsafe[] = {
-        {disk("file", file), "not on storage that hosts share"},
-        {disk("file", file, " cache='none'"), "not on storage that hosts share"},
-        {disk("block", "dev='/dev/null'"), "cache mode"},
-        {disk("block", "dev='/dev/null'", " cache='writeback'"), "cache mode"},
+        {diskOf("file", file), "not on storage that hosts share"},
+        {diskOf("file", file, " cache='none'"), "not on storage that hosts share"},
+        {diskOf("block", "dev='/dev/null'"), "cache mode"},
+        {diskOf("block", "dev='/dev/null'", " cache='writeback'"), "cache mode"},
     };
     for (const auto &[device, why] : unsafe) {
         auto domain = a.create(domainXml("web1", device));
@@ -334,9 +388,9 @@ TEST_F(MigrationModes, RefuseWhatIsUnsafeUnlessItIsWanted)
         ASSERT_EQ(virDomainDestroy(b.lookup("web1").get()), 0);
     }
     const std::string safe[] = {
-        disk("block", "dev='/dev/null'", " cache='none'"),
-        disk("block", "dev='/dev/null'", " cache='directsync'"),
-        disk("network", "protocol='nbd' name='x'"),
+        diskOf("block", "dev='/dev/null'", " cache='none'"),
+        diskOf("block", "dev='/dev/null'", " cache='directsync'"),
+        diskOf("network", "protocol='nbd' name='x'"),
         "<disk type='file' device='cdrom'><source " + file + "/><target dev='hda' bus='ide'/><readonly/></disk>",
         "<disk type='file' device='cdrom'><target dev='hda' bus='ide'/></disk>",
     };

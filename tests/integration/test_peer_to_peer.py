@@ -1,13 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Migrations that the source's daemon drives: peer to peer, and through a tunnel."""
+import os
 import re
+import signal
 
 from harness import tap
 from harness.events import Events
 from harness.guest import state
 from harness.wait import wait_until
 from test_migration import MigrationCase
+from test_migration_failures import daemon_pid, parent
 
 
 class PeerToPeer(MigrationCase):
@@ -91,6 +94,49 @@ class PeerToPeer(MigrationCase):
                 guest.console.mark()
                 guest.assert_runs_on()
                 self.source.virsh("destroy", "guest")
+
+    def test_a_tunnel_that_breaks(self):
+        guest = self.running_guest(self.source, memory=192, fill=96, rate=3000)
+        self.source.virsh("migrate-setspeed", "guest", 10)
+        process = self.source.virsh.popen("migrate", "guest", self.peer_uri(), "--p2p", "--live", "--tunnelled")
+        wait_until(lambda: re.search(r"Data processed:\s+[1-9]", self.source.virsh("domjobinfo", "guest")),
+                   "memory is on its way")
+        for process_there in self.work.processes():
+            if process_there.name.startswith("godwit-helper") and parent(process_there) == daemon_pid(self.target):
+                process_there.kill()
+        code, _, err = self.source.virsh.finish(process)
+        self.assertNotEqual(code, 0, err)
+        self.assertEqual(state(self.source.virsh, "guest")[0], "running")
+        self.assertIsNone(state(self.target.virsh, "guest"))
+        guest.console.mark()
+        guest.assert_runs_on()
+
+    def test_a_peer_that_stands_still(self):
+        """Its helper takes all memory, and cannot go on without its daemon: the source gives up."""
+        self.source.write_settings(keepalive_interval=1, keepalive_count=2)
+        self.source.restart()
+        try:
+            guest = self.running_guest(self.source, memory=192, fill=96, rate=3000)
+            self.source.virsh("migrate-setspeed", "guest", 30)
+            process = self.source.virsh.popen("migrate", "guest", self.peer_uri(), "--p2p", "--live")
+            wait_until(lambda: re.search(r"Data processed:\s+[1-9]", self.source.virsh("domjobinfo", "guest")),
+                       "memory is on its way")
+            os.kill(daemon_pid(self.target), signal.SIGSTOP)
+            try:
+                self.source.virsh("migrate-setspeed", "guest", 0)
+                code, _, err = self.source.virsh.finish(process)
+                self.assertNotEqual(code, 0)
+                self.assertRegex(err, "connection to the destination's daemon broke")
+                self.assertEqual(state(self.source.virsh, "guest")[0], "running")
+            finally:
+                os.kill(daemon_pid(self.target), signal.SIGCONT)
+            wait_until(lambda: state(self.target.virsh, "guest") is None, "the target has forgotten it")
+            guest.console.mark()
+            guest.assert_runs_on()
+            guest.assert_never_ran_twice()
+        finally:
+            self.source.write_settings(keepalive_interval=5, keepalive_count=5)
+            self.source.restart()
 
     def test_what_cannot_be_is_refused(self):
         guest = self.running_guest(self.source)
