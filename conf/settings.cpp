@@ -35,6 +35,7 @@ static Settings common()
     Settings settings;
     settings.helper = builtFile("helper", "godwit-helper", GODWIT_LIBEXECDIR);
     settings.agent = builtFile("engine/agent", "libgodwit-agent.so", GODWIT_LIBEXECDIR);
+    settings.converter = builtFile("tools", "godwit-stream", GODWIT_BINDIR);
     settings.launcher = builtFile("engine/agent", "godwit-launch", GODWIT_LIBEXECDIR);
     return settings;
 }
@@ -79,17 +80,9 @@ static Result<void> readSwitch(virConf *conf, const char *key, bool &value)
     return {};
 }
 
-static Result<void> readKeys(virConf *conf, Settings &settings)
+static Result<void> readMigrationKeys(virConf *conf, Settings &settings)
 {
-    TRY(readDirectory(conf, "config_dir", settings.configDir));
-    TRY(readDirectory(conf, "state_dir", settings.stateDir));
-    TRY(readDirectory(conf, "run_dir", settings.runDir));
-    TRY(readDirectory(conf, "log_dir", settings.logDir));
-    TRY(readDirectory(conf, "save_dir", settings.saveDir));
     TRY(readDirectory(conf, "helper", settings.helper));
-    TRY(readDirectory(conf, "agent", settings.agent));
-    TRY(readDirectory(conf, "launcher", settings.launcher));
-    TRY(readDirectory(conf, "qemu_binary", settings.qemuBinary));
     TRY(readText(conf, "migration_address", settings.migrationAddress));
     TRY(readText(conf, "migration_host", settings.migrationHost));
     TRY(readSwitch(conf, "migration_plain_peers", settings.migrationPlainPeers));
@@ -100,6 +93,20 @@ static Result<void> readKeys(virConf *conf, Settings &settings)
     TRY(readNumber(conf, "migration_downtime", 1, 2000000, settings.migrationDowntime));
     TRY(readNumber(conf, "migration_max_rounds", 0, 1000000, settings.migrationMaxRounds));
     TRY(readNumber(conf, "migration_max_time", 0, 1000000, settings.migrationMaxTime));
+    return {};
+}
+
+static Result<void> readKeys(virConf *conf, Settings &settings)
+{
+    TRY(readDirectory(conf, "config_dir", settings.configDir));
+    TRY(readDirectory(conf, "state_dir", settings.stateDir));
+    TRY(readDirectory(conf, "run_dir", settings.runDir));
+    TRY(readDirectory(conf, "log_dir", settings.logDir));
+    TRY(readDirectory(conf, "save_dir", settings.saveDir));
+    TRY(readDirectory(conf, "agent", settings.agent));
+    TRY(readDirectory(conf, "launcher", settings.launcher));
+    TRY(readDirectory(conf, "qemu_binary", settings.qemuBinary));
+    TRY(readMigrationKeys(conf, settings));
     settings.autostartDir = settings.configDir + "/autostart";
     return {};
 }
@@ -140,6 +147,46 @@ Result<Settings> Settings::forDaemon(bool privileged)
     settings.runDir = settings.stateDir + "/guests";
     const char *named = std::getenv("GODWIT_CONFIG");
     TRY(readFile(named ? named : path, named != nullptr, settings));
+    return settings;
+}
+
+/// The keys of libvirt's own libxl.conf.
+static Result<void> readXenKeys(virConf *conf, Settings &settings)
+{
+    bool autoballoon = false;
+    const int found = virConfGetValueBool(conf, "autoballoon", &autoballoon);
+    if (found < 0 || virConfGetValueBool(conf, "nested_hvm", &settings.nestedHvm) < 0)
+        return takeLibvirtError();
+    if (found > 0)
+        settings.autoballoon = autoballoon;
+    return readText(conf, "lock_manager", settings.lockManager);
+}
+
+static Result<void> readWith(const char *path, Result<void> (*read)(virConf *, Settings &), Settings &settings)
+{
+    if (access(path, R_OK) < 0)
+        return {};
+    Conf conf(virConfReadFile(path, 0));
+    if (!conf)
+        return takeLibvirtError();
+    TRY_IN(path, read(conf.get(), settings));
+    return {};
+}
+
+Result<Settings> Settings::forXen()
+{
+    Settings settings = common();
+    settings.kind = Kind::Xen;
+    settings.privileged = true;
+    settings.configDir = "/etc/libvirt/libxl";
+    settings.autostartDir = settings.configDir + "/autostart";
+    settings.stateDir = "/run/libvirt/libxl";
+    settings.runDir = settings.stateDir + "/guests";
+    settings.logDir = "/var/log/libvirt/libxl";
+    settings.saveDir = "/var/lib/libvirt/libxl/save";
+    const char *named = std::getenv("GODWIT_CONFIG");
+    TRY(readWith(named ? named : "/etc/libvirt/godwit.conf", readMigrationKeys, settings));
+    TRY(readWith("/etc/libvirt/libxl.conf", readXenKeys, settings));
     return settings;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/result.h"
 
+#include <optional>
 #include <string>
 
 namespace godwit::conf {
@@ -10,7 +11,9 @@ namespace godwit::conf {
 /// Where a Host keeps things and how it behaves: built-in defaults for its kind of root,
 /// overridden by godwit.conf. Immutable once loaded.
 struct Settings {
-    bool privileged = false;       ///< godwit:///system
+    enum class Kind { Machine, Xen };
+    Kind kind = Kind::Machine;
+    bool privileged = false;       ///< godwit:///system, xen:///system
     std::string root;              ///< embed mode's root; empty in a daemon
 
     std::string configDir;         ///< persistent definitions: DIR/NAME.xml
@@ -22,6 +25,7 @@ struct Settings {
 
     std::string helper;            ///< path of godwit-helper
     std::string agent;             ///< path of libgodwit-agent.so
+    std::string converter;         ///< path of godwit-stream, for legacy streams on Xen
     std::string launcher;          ///< path of godwit-launch
     std::string qemuBinary;        ///< empty = the first qemu-system-ARCH on PATH
 
@@ -36,6 +40,14 @@ struct Settings {
     unsigned migrationMaxRounds = 0;            ///< 0: no limit
     unsigned migrationMaxTime = 0;              ///< seconds; 0: no limit
 
+    // Of xen:///system, under the names of libvirt's libxl.conf.
+    std::optional<bool> autoballoon;            ///< not said: unless dom0's memory is fixed at boot
+    bool nestedHvm = false;
+    std::string lockManager;                    ///< empty = none
+
+    /// Those of xen:///system: the directories of libvirt's own driver for Xen, in whose place
+    /// Godwit stands, and its libxl.conf; what concerns migration is read from godwit.conf.
+    static base::Result<Settings> forXen();
     /// Defaults of a daemon (system as root, else session). GODWIT_CONFIG names another file.
     static base::Result<Settings> forDaemon(bool privileged);
     /// Defaults of embed mode below `root` (ROOT/etc/godwit.conf is read if it is there).

@@ -74,7 +74,13 @@ void GuestEvents::guestRunning()
 
 void GuestEvents::guestReset()
 {
-    later([](Domain &domain) { domain.host().queueEvent(virDomainEventRebootNewFromObj(domain.object())); });
+    later([](Domain &domain) {
+        // What the guest knows of itself may be new (on Xen its number is).
+        if (domain.data().guest && !domain.data().guest->describe(domain.def()))
+            log(base::LogLevel::Warning, "domain '%s' rebooted and cannot be described", domain.def()->name);
+        domain.saveStatus();
+        domain.host().queueEvent(virDomainEventRebootNewFromObj(domain.object()));
+    });
 }
 
 void GuestEvents::guestShuttingDown()

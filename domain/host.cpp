@@ -8,6 +8,7 @@
 #include "domain/lifecycle.h"
 #include "domain/xml_option.h"
 #include "hypervisor/machine/machine.h"
+#include "hypervisor/xen/xen.h"
 
 #include <fcntl.h>
 #include <fstream>
@@ -71,19 +72,45 @@ Result<std::shared_ptr<Host>> Host::open(conf::Settings settings, Inhibitor inhi
         return conf::takeLibvirtError();
     host->worker_ = std::make_unique<Worker>();
 
+    if (chosen.kind == conf::Settings::Kind::Xen)
+        TRY(host->connectXen());
+    else
+        host->connectMachine();
+    host->xmlOption_ = makeXmlOption(*host);
+
+    TRY(host->loadDomains());
+    host->adoptGuests();
+    return host;
+}
+
+void Host::connectMachine()
+{
+    const conf::Settings &chosen = settings_;
     hypervisor::MachineSettings machine;
     machine.qemuBinary = chosen.qemuBinary;
     machine.helper = chosen.helper;
     machine.agent = chosen.agent;
     machine.launcher = chosen.launcher;
     machine.privileged = chosen.privileged;
-    machine.eventContext = virEventThreadGetContext(host->eventThread_.get());
-    host->hypervisor_ = hypervisor::makeMachine(std::move(machine));
-    host->xmlOption_ = makeXmlOption(*host);
+    machine.eventContext = virEventThreadGetContext(eventThread_.get());
+    hypervisor_ = hypervisor::makeMachine(std::move(machine));
+}
 
-    TRY(host->loadDomains());
-    host->adoptGuests();
-    return host;
+/// Xen's own numbers of domains end below this.
+static constexpr int xenReservedIds = 0x7ff0;
+
+Result<void> Host::connectXen()
+{
+    hypervisor::XenSettings xen;
+    xen.helper = settings_.helper;
+    xen.converter = settings_.converter;
+    xen.dumpDir = settings_.saveDir + "/../dump";
+    xen.channelDir = settings_.saveDir + "/../channel/target";
+    xen.autoballoon = settings_.autoballoon;
+    xen.nestedHvm = settings_.nestedHvm;
+    hypervisor_ = TRY(hypervisor::makeXen(std::move(xen)));
+    lastId_ = xenReservedIds;
+    return {};
 }
 
 Result<void> Host::makeDirectories()
@@ -203,6 +230,9 @@ Result<conf::Text> Host::format(virDomainDef *def, unsigned flags)
 
 std::string Host::guestDir(const virDomainDef *def) const
 {
+    // On Xen a guest's number changes with each reboot.
+    if (settings_.kind == conf::Settings::Kind::Xen)
+        return settings_.runDir + "/" + def->name;
     conf::Text name(virDomainDefGetShortName(def));
     return settings_.runDir + "/" + (name ? name.get() : std::to_string(def->id).c_str());
 }

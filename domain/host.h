@@ -45,6 +45,7 @@ public:
     base::Result<conf::DomainDef> parse(const char *xml, unsigned flags);
     base::Result<conf::Text> format(virDomainDef *def, unsigned flags);
     /// A number for a domain that starts: grows, never used twice by one Host.
+    /// (On Xen it stands in for the hypervisor's own number until that is known.)
     int newDomainId() { return ++lastId_; }
     std::string guestDir(const virDomainDef *def) const;
     std::string logPath(const virDomainDef *def) const;
@@ -65,6 +66,8 @@ private:
     Host(conf::Settings settings, Inhibitor inhibitor);
     base::Result<void> makeDirectories();
     base::Result<void> lockRoot();
+    void connectMachine();
+    base::Result<void> connectXen();
     base::Result<void> loadDomains();
     void adoptGuests();
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "domain/xml_option.h"
 
-#include "conf/qemu_namespace.h"
 #include "domain/host.h"
 #include "domain/job.h"
 #include "domain/private_data.h"
@@ -51,18 +50,16 @@ conf::ObjectRef<virDomainXMLOption> makeXmlOption(Host &host)
     config.assignAddressesCallback = assignAddresses;
     config.domainValidateCallback = validateDomain;
     config.priv = &host;
-    config.features = VIR_DOMAIN_DEF_FEATURE_OFFLINE_VCPUPIN | VIR_DOMAIN_DEF_FEATURE_INDIVIDUAL_VCPUS |
-                      VIR_DOMAIN_DEF_FEATURE_USER_ALIAS;
-    const unsigned char macPrefix[VIR_MAC_PREFIX_BUFLEN] = {0x52, 0x54, 0x00};
-    memcpy(config.macPrefix, macPrefix, sizeof macPrefix);
+    hypervisor::DefinitionTraits traits = host.hypervisor().definitionTraits();
+    config.features = traits.features;
+    memcpy(config.macPrefix, traits.macPrefix, sizeof config.macPrefix);
     config.defArch = virArchFromHost();
-    config.netPrefix = VIR_NET_GENERATED_VNET_PREFIX;
+    config.netPrefix = traits.netPrefix;
 
     virDomainXMLPrivateDataCallbacks data = privateDataCallbacks();
     virDomainJobObjConfig jobs = jobConfig();
-    virXMLNamespace qemu = conf::qemuNamespace();
     auto option = conf::ObjectRef<virDomainXMLOption>::adopt(
-        virDomainXMLOptionNew(&config, &data, &qemu, nullptr, nullptr, &jobs));
+        virDomainXMLOptionNew(&config, &data, &traits.xmlNamespace, nullptr, nullptr, &jobs));
     virDomainXMLOptionSetCloseCallbackAlloc(option.get(), virCloseCallbacksDomainAlloc);
     return option;
 }

@@ -20,6 +20,7 @@ void fillConsoleApi(virHypervisorDriver &table);
 void fillImageApi(virHypervisorDriver &table);
 void fillJobApi(virHypervisorDriver &table);
 void fillMigrationApi(virHypervisorDriver &table);
+void fillSchedulerApi(virHypervisorDriver &table);
 void fillNodeApi(virHypervisorDriver &table);
 
 } // namespace godwit::driver

@@ -7,7 +7,8 @@
 
 namespace godwit::driver {
 
-// Devices that come and go: in a persistent definition. A running guest keeps what it has.
+// Devices that come and go: in a persistent definition, and of a running guest as far as its
+// hypervisor does that.
 
 using base::ErrorCode;
 using base::makeError;
@@ -18,16 +19,11 @@ using domain::Job;
 
 using Device = std::unique_ptr<virDomainDeviceDef, conf::FreeWith<virDomainDeviceDefFree>>;
 
-static const char *typeName(const Device &device)
-{
-    return virDomainDeviceTypeToString(device->type);
-}
-
 static base::Error unsupportedType(const Device &device)
 {
     return makeError(ErrorCode::Unsupported,
                      tr("devices of type '%s' come and go with a whole definition only, not one by one"),
-                     typeName(device));
+                     virDomainDeviceTypeToString(device->type));
 }
 
 static Result<void> attach(virDomainDef *def, Device &device)
@@ -42,6 +38,12 @@ static Result<void> attach(virDomainDef *def, Device &device)
     case VIR_DOMAIN_DEVICE_NET:
         TRY(conf::check(virDomainNetInsert(def, device->data.net)));
         device->data.net = nullptr;
+        return {};
+    case VIR_DOMAIN_DEVICE_HOSTDEV:
+        if (virDomainHostdevFind(def, device->data.hostdev, nullptr) >= 0)
+            return makeError(ErrorCode::OperationInvalid, tr("domain '%s' has this host device already"), def->name);
+        TRY(conf::check(virDomainHostdevInsert(def, device->data.hostdev)));
+        device->data.hostdev = nullptr;
         return {};
     default: return unsupportedType(device);
     }
@@ -69,6 +71,13 @@ static Result<void> detach(virDomainDef *def, Device &device)
     case VIR_DOMAIN_DEVICE_NET:
         virDomainNetDefFree(virDomainNetRemove(def, TRY(netIndex(def, device->data.net))));
         return {};
+    case VIR_DOMAIN_DEVICE_HOSTDEV: {
+        const int index = virDomainHostdevFind(def, device->data.hostdev, nullptr);
+        if (index < 0)
+            return makeError(ErrorCode::OperationInvalid, tr("domain '%s' has no such host device"), def->name);
+        virDomainHostdevDefFree(virDomainHostdevRemove(def, static_cast<size_t>(index)));
+        return {};
+    }
     default: return unsupportedType(device);
     }
 }
@@ -101,23 +110,61 @@ static Result<void> update(virDomainDef *def, Device &device)
     }
 }
 
-/// What all three have in common. `change` may take the device over.
-static Result<void> changeDevice(Domain &domain, const char *xml, unsigned flags,
-                                 Result<void> (*change)(virDomainDef *, Device &))
+/// A change of a definition, which may take the device over, and of a running guest.
+struct Change {
+    Result<void> (*definition)(virDomainDef *, Device &);
+    Result<void> (hypervisor::Guest::*guest)(const virDomainDef *, virDomainDeviceDef *);
+};
+static constexpr Change plugIn{attach, &hypervisor::Guest::attachDevice};
+static constexpr Change unplug{detach, &hypervisor::Guest::detachDevice};
+static constexpr Change replace{update, &hypervisor::Guest::updateDevice};
+
+static Result<Device> parseDevice(const Domain &domain, const char *xml, const virDomainDef *shape)
 {
-    auto job = TRY(Job::begin(domain, VIR_JOB_MODIFY));
-    const AffectedDefs defs = TRY(affectedDefs(domain, flags));
-    const virDomainDef *shape = defs.live ? defs.live : defs.config;
     Device device(virDomainDeviceDefParse(xml, shape, domain.host().xmlOption(), nullptr,
                                           VIR_DOMAIN_DEF_PARSE_INACTIVE));
     if (!device)
         return conf::takeLibvirtError();
+    return device;
+}
+
+/// What a definition refuses to have a second time never reaches the guest.
+static Result<void> tryAttach(Domain &domain, const char *xml)
+{
+    conf::DomainDef trial(virDomainDefCopy(domain.def(), domain.host().xmlOption(), nullptr, false));
+    if (!trial)
+        return conf::takeLibvirtError();
+    Device device = TRY(parseDevice(domain, xml, domain.def()));
+    return attach(trial.get(), device);
+}
+
+static Result<void> changeGuest(Domain &domain, const char *xml, const Change &change)
+{
+    auto guest = TRY(domain.guest());
+    Device device = TRY(parseDevice(domain, xml, domain.def()));
+    if (change.definition == attach)
+        TRY(tryAttach(domain, xml));
+    const virDomainDef *def = domain.def();
+    TRY(domain.unlocked([&] { return (guest.get()->*change.guest)(def, device.get()); }));
+    TRY(domain.requireActive());
+    TRY(change.definition(domain.def(), device));
+    TRY(domain.host().hypervisor().assignAliases(domain.def()));
+    domain.saveStatus();
+    return {};
+}
+
+/// What all three have in common.
+static Result<void> changeDevice(Domain &domain, const char *xml, unsigned flags, const Change &change)
+{
+    auto job = TRY(Job::begin(domain, VIR_JOB_MODIFY));
+    const AffectedDefs defs = TRY(affectedDefs(domain, flags));
+    const bool config = defs.config;
     if (defs.live)
-        return makeError(ErrorCode::Unsupported,
-                         tr("changing a device of type '%s' of a running domain is not supported, only in its "
-                            "persistent definition"),
-                         typeName(device));
-    return changeConfig(domain, [&](virDomainDef *def) { return change(def, device); });
+        TRY(changeGuest(domain, xml, change));
+    if (!config)
+        return {};
+    Device device = TRY(parseDevice(domain, xml, defs.config));
+    return changeConfig(domain, [&](virDomainDef *def) { return change.definition(def, device); });
 }
 
 static Result<void> attachDeviceFlags(virDomainPtr handle, const char *xml, unsigned flags)
@@ -125,7 +172,7 @@ static Result<void> attachDeviceFlags(virDomainPtr handle, const char *xml, unsi
     TRY(checkFlags(flags, impactFlags));
     Domain domain = TRY(findDomain(handle));
     TRY(access<virDomainAttachDeviceFlagsEnsureACL>(handle, domain, flags));
-    return changeDevice(domain, xml, flags, attach);
+    return changeDevice(domain, xml, flags, plugIn);
 }
 
 static Result<void> attachDevice(virDomainPtr handle, const char *xml)
@@ -138,7 +185,7 @@ static Result<void> detachDeviceFlags(virDomainPtr handle, const char *xml, unsi
     TRY(checkFlags(flags, impactFlags));
     Domain domain = TRY(findDomain(handle));
     TRY(access<virDomainDetachDeviceFlagsEnsureACL>(handle, domain, flags));
-    return changeDevice(domain, xml, flags, detach);
+    return changeDevice(domain, xml, flags, unplug);
 }
 
 static Result<void> detachDevice(virDomainPtr handle, const char *xml)
@@ -151,7 +198,7 @@ static Result<void> updateDeviceFlags(virDomainPtr handle, const char *xml, unsi
     TRY(checkFlags(flags, impactFlags | VIR_DOMAIN_DEVICE_MODIFY_FORCE));
     Domain domain = TRY(findDomain(handle));
     TRY(access<virDomainUpdateDeviceFlagsEnsureACL>(handle, domain, flags));
-    return changeDevice(domain, xml, flags, update);
+    return changeDevice(domain, xml, flags, replace);
 }
 
 void fillDeviceApi(virHypervisorDriver &table)

@@ -28,9 +28,14 @@ static Result<void> getInfo(virDomainPtr handle, virDomainInfoPtr info)
     info->maxMem = virDomainDefGetMemoryTotal(def);
     info->memory = def->mem.cur_balloon;
     info->nrVirtCpu = static_cast<unsigned short>(virDomainDefGetVcpus(def));
-    if (domain.active())
-        TRY(conf::check(virProcessGetStatInfo(&info->cpuTime, nullptr, nullptr, nullptr, nullptr,
-                                              domain.object()->pid, 0)));
+    // A guest that is being started, or is going, has used what it has used.
+    if (std::shared_ptr<hypervisor::Guest> guest = domain.data().guest) {
+        auto times = domain.unlocked([&] { return guest->cpuTimes(); });
+        if (times)
+            info->cpuTime = times->total;
+        else if (domain.active() && domain.data().guest == guest)
+            return std::move(times).error();
+    }
     return {};
 }
 
@@ -76,15 +81,15 @@ static Result<int> getVcpus(virDomainPtr handle, virVcpuInfoPtr info, int maxInf
     TRY(access<virDomainGetVcpusEnsureACL>(handle, domain));
     auto job = TRY(Job::begin(domain, VIR_JOB_QUERY));
     const auto vcpus = TRY(vcpuFiguresOf(domain));
+    const auto guest = TRY(domain.guest());
     const size_t count = std::min(vcpus.size(), static_cast<size_t>(std::max(maxInfo, 0)));
     for (size_t i = 0; i < count; i++) {
         if (info)
             info[i] = {vcpus[i].id, VIR_VCPU_RUNNING, vcpus[i].cpuTime, vcpus[i].hostCpu};
         if (!maps)
             continue;
-        std::unique_ptr<virBitmap, conf::FreeWith<virBitmapFree>> cpus(virProcessGetAffinity(vcpus[i].thread));
-        if (!cpus)
-            return conf::takeLibvirtError();
+        const unsigned id = vcpus[i].id;
+        const hypervisor::CpuSet cpus = TRY(domain.unlocked([&] { return guest->vcpuAffinity(id); }));
         virBitmapToDataBuf(cpus.get(), VIR_GET_CPUMAP(maps, mapLength, i), static_cast<size_t>(mapLength));
     }
     return static_cast<int>(count);

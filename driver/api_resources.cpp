@@ -29,9 +29,16 @@ static Result<unsigned long long> getMaxMemory(virDomainPtr handle)
 
 static Result<void> setMaximum(Domain &domain, const AffectedDefs &defs, unsigned long kib)
 {
-    if (defs.live)
-        return makeError(ErrorCode::OperationInvalid, "%s",
-                         tr("the maximum memory of a running domain cannot be changed"));
+    const bool config = defs.config;
+    if (defs.live) {
+        auto guest = TRY(domain.guest());
+        TRY(domain.unlocked([&] { return guest->setMaxMemory(kib); }));
+        TRY(domain.requireActive());
+        virDomainDefSetMemoryTotal(domain.def(), kib);
+        domain.saveStatus();
+    }
+    if (!config)
+        return {};
     return changeConfig(domain, [kib](virDomainDef *def) -> Result<void> {
         if (virDomainNumaGetNodeCount(def->numa) > 0)
             return makeError(ErrorCode::OperationInvalid, "%s",
@@ -132,10 +139,22 @@ static Result<void> setVcpusFlags(virDomainPtr handle, unsigned count, unsigned 
     TRY(access<virDomainSetVcpusFlagsEnsureACL>(handle, domain, flags));
     auto job = TRY(Job::begin(domain, VIR_JOB_MODIFY));
     const AffectedDefs defs = TRY(affectedDefs(domain, flags));
-    if (defs.live)
-        return makeError(ErrorCode::Unsupported, "%s",
-                         tr("the number of vCPUs of a running domain cannot be changed, only that of its "
-                            "persistent definition"));
+    const bool config = defs.config;
+    if (defs.live) {
+        if (flags & VIR_DOMAIN_VCPU_MAXIMUM)
+            return makeError(ErrorCode::OperationInvalid, "%s",
+                             tr("the maximum number of vCPUs of a running domain cannot be changed"));
+        if (count == 0 || count > virDomainDefGetVcpusMax(defs.live))
+            return makeError(ErrorCode::InvalidArgument, tr("domain '%s' can have 1 to %u vCPUs, not %u"),
+                             defs.live->name, virDomainDefGetVcpusMax(defs.live), count);
+        auto guest = TRY(domain.guest());
+        TRY(domain.unlocked([&] { return guest->setVcpus(count); }));
+        TRY(domain.requireActive());
+        TRY(enableVcpus(domain.def(), count));
+        domain.saveStatus();
+    }
+    if (!config)
+        return {};
     return changeConfig(domain, [&](virDomainDef *def) -> Result<void> {
         // An order of plugging says nothing any more about another number of vCPUs.
         virDomainDefVcpuOrderClear(def);
@@ -183,21 +202,18 @@ static Result<bool> asksAboutLive(const Domain &domain, unsigned flags)
     return live;
 }
 
-static Result<void> readAffinity(pid_t thread, unsigned char *map, int mapLength)
-{
-    Bitmap cpus(TRY(conf::check(virProcessGetAffinity(thread))));
-    virBitmapToDataBuf(cpus.get(), map, static_cast<size_t>(mapLength));
-    return {};
-}
 
 static Result<int> liveVcpuPins(Domain &domain, int mapCount, unsigned char *maps, int mapLength)
 {
     auto job = TRY(Job::begin(domain, VIR_JOB_QUERY));
     const auto vcpus = TRY(vcpuThreads(domain));
     const int count = std::min(mapCount, static_cast<int>(virDomainDefGetVcpusMax(domain.def())));
+    const auto guest = TRY(domain.guest());
     for (const hypervisor::VcpuStatus &vcpu : vcpus) {
-        if (static_cast<int>(vcpu.id) < count)
-            TRY(readAffinity(vcpu.thread, VIR_GET_CPUMAP(maps, mapLength, vcpu.id), mapLength));
+        if (static_cast<int>(vcpu.id) >= count)
+            continue;
+        const auto cpus = TRY(domain.unlocked([&] { return guest->vcpuAffinity(vcpu.id); }));
+        virBitmapToDataBuf(cpus.get(), VIR_GET_CPUMAP(maps, mapLength, vcpu.id), static_cast<size_t>(mapLength));
     }
     return count;
 }
@@ -215,13 +231,25 @@ static Result<int> getVcpuPinInfo(virDomainPtr handle, int mapCount, unsigned ch
     return number(virDomainDefGetVcpuPinInfoHelper(def, mapLength, mapCount, maps, hostCpus.get(), nullptr));
 }
 
+/// The process that runs the guest, where one does.
+static Result<pid_t> emulatorOf(const Domain &domain)
+{
+    TRY(domain.requireActive());
+    if (domain.object()->pid <= 0)
+        return makeError(ErrorCode::Unsupported, tr("no process of this host runs domain '%s', which could be pinned"),
+                         domain.def()->name);
+    return domain.object()->pid;
+}
+
 static Result<int> getEmulatorPinInfo(virDomainPtr handle, unsigned char *map, int mapLength, unsigned flags)
 {
     TRY(checkFlags(flags, impactFlags));
     Domain domain = TRY(findDomain(handle));
     TRY(access<virDomainGetEmulatorPinInfoEnsureACL>(handle, domain));
     if (TRY(asksAboutLive(domain, flags))) {
-        TRY(readAffinity(domain.object()->pid, map, mapLength));
+        const pid_t process = TRY(emulatorOf(domain));
+        Bitmap cpus(TRY(conf::check(virProcessGetAffinity(process))));
+        virBitmapToDataBuf(cpus.get(), map, static_cast<size_t>(mapLength));
         return 1;
     }
     const virDomainDef *def = TRY(affectedDef(domain, flags));
@@ -261,8 +289,11 @@ static Result<void> pinLiveVcpu(Domain &domain, unsigned id, virBitmap *cpus)
 {
     TRY(vcpuOf(domain.def(), id));
     for (const auto &vcpu : TRY(vcpuThreads(domain))) {
-        if (vcpu.id == id)
-            TRY(conf::check(virProcessSetAffinity(vcpu.thread, cpus, false)));
+        if (vcpu.id != id)
+            continue;
+        const auto guest = TRY(domain.guest());
+        TRY(domain.unlocked([&] { return guest->setVcpuAffinity(id, cpus); }));
+        TRY(domain.requireActive());
     }
     return {};
 }
@@ -294,9 +325,10 @@ static Result<void> pinVcpu(virDomainPtr handle, unsigned id, unsigned char *map
 static Result<void> pinLiveEmulator(Domain &domain, virBitmap *cpus)
 {
     const auto vcpus = TRY(vcpuThreads(domain));
+    const pid_t process = TRY(emulatorOf(domain));
     size_t count = 0;
     pid_t *found = nullptr;
-    TRY(conf::check(virProcessGetPids(domain.object()->pid, &count, &found)));
+    TRY(conf::check(virProcessGetPids(process, &count, &found)));
     std::unique_ptr<pid_t, conf::FreeWith<g_free>> threads(found);
     for (size_t i = 0; i < count; i++) {
         auto isThis = [&](const hypervisor::VcpuStatus &vcpu) { return vcpu.thread == found[i]; };

@@ -35,13 +35,15 @@ static void addState(Domain &domain, bool, TypedParams &params)
 
 static void addCpu(Domain &domain, bool, TypedParams &params)
 {
-    unsigned long long total = 0, user = 0, system = 0;
-    if (!domain.active() ||
-        virProcessGetStatInfo(&total, &user, &system, nullptr, nullptr, domain.object()->pid, 0) < 0)
+    const std::shared_ptr<hypervisor::Guest> guest = domain.data().guest;
+    auto times = guest ? domain.unlocked([&] { return guest->cpuTimes(); }) : hypervisor::CpuTimes();
+    if (!guest || !times)
         return;
-    params.add("cpu.time", total);
-    params.add("cpu.user", user);
-    params.add("cpu.system", system);
+    params.add("cpu.time", times->total);
+    if (!times->user && !times->system)
+        return;
+    params.add("cpu.user", times->user);
+    params.add("cpu.system", times->system);
 }
 
 static const char *balloonName(int tag)

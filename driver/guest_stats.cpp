@@ -91,32 +91,18 @@ Result<std::vector<virDomainMemoryStatStruct>> memoryStatsOf(Domain &domain)
         addKnown(stats, VIR_DOMAIN_MEMORY_STAT_LAST_UPDATE, balloon.lastUpdate);
         addKnown(stats, VIR_DOMAIN_MEMORY_STAT_DISK_CACHES, balloon.diskCachesKib);
     }
-    long residentKib = 0;
-    TRY(conf::check(virProcessGetStatInfo(nullptr, nullptr, nullptr, nullptr, &residentKib, domain.object()->pid, 0)));
-    addKnown(stats, VIR_DOMAIN_MEMORY_STAT_RSS, residentKib);
+    const uint64_t resident = TRY(domain.unlocked([&] { return guest->residentKib(); }));
+    TRY(domain.requireActive());
+    addKnown(stats, VIR_DOMAIN_MEMORY_STAT_RSS, static_cast<int64_t>(resident));
     return stats;
 }
 
 Result<std::vector<VcpuFigures>> vcpuFiguresOf(Domain &domain)
 {
     auto guest = TRY(domain.guest());
-    const auto vcpus = TRY(domain.unlocked([&] { return guest->vcpus(); }));
+    auto figures = TRY(domain.unlocked([&] { return guest->vcpuFigures(); }));
     TRY(domain.requireActive());
-    const pid_t process = domain.object()->pid;
-    std::vector<VcpuFigures> all;
-    for (const hypervisor::VcpuStatus &vcpu : vcpus) {
-        VcpuFigures figures;
-        figures.id = vcpu.id;
-        figures.thread = vcpu.thread;
-        figures.halted = vcpu.halted;
-        TRY(conf::check(virProcessGetStatInfo(&figures.cpuTime, nullptr, nullptr, &figures.hostCpu, nullptr, process,
-                                              vcpu.thread)));
-        // Not every kernel tells how long a thread waited.
-        if (virProcessGetSchedInfo(&figures.waitTime, process, vcpu.thread) < 0)
-            virResetLastError();
-        all.push_back(figures);
-    }
-    return all;
+    return figures;
 }
 
 Result<virDomainInterfaceStatsStruct> interfaceStatsOf(const virDomainNetDef *net)

@@ -20,14 +20,7 @@ base::Result<hypervisor::BlockStats> blockStatsByAlias(domain::Domain &domain, c
 /// What the balloon driver tells, and the memory that the guest's process holds. Needs a job.
 base::Result<std::vector<virDomainMemoryStatStruct>> memoryStatsOf(domain::Domain &domain);
 
-struct VcpuFigures {
-    unsigned id = 0;
-    pid_t thread = 0;
-    bool halted = false;
-    int hostCpu = -1;                    ///< where it last ran
-    unsigned long long cpuTime = 0;      ///< nanoseconds
-    unsigned long long waitTime = 0;     ///< ready, but not running; nanoseconds
-};
+using hypervisor::VcpuFigures;
 /// Every vCPU that is online. Needs a job.
 base::Result<std::vector<VcpuFigures>> vcpuFiguresOf(domain::Domain &domain);
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "driver/connection.h"
 #include "driver/entry.h"
+#include "hypervisor/xen/xen_host.h"
 #include "migration/image.h"
 
 #include <map>
@@ -24,6 +25,8 @@ using domain::Host;
 struct Hosts {
     std::mutex mutex;
     std::shared_ptr<Host> daemon;
+    std::shared_ptr<Host> xen;              ///< in a daemon on a Xen host
+    base::Error noXen;                      ///< else: why not
     bool privileged = false;
     std::map<std::string, std::weak_ptr<Host>> embedded;   ///< by root
 };
@@ -62,12 +65,24 @@ static Result<std::shared_ptr<Host>> embeddedHost(const virURI *uri)
     return host;
 }
 
+/// Hosts locked. An empty path is what libvirt took for the local Xen before URIs had one.
+static Result<std::shared_ptr<Host>> xenHost(const virURI *uri)
+{
+    if (!hosts().xen)
+        return hosts().noXen;
+    if (STRNEQ_NULLABLE(uri->path, "/system") && STRNEQ_NULLABLE(uri->path, "/") && uri->path && *uri->path)
+        return makeError(ErrorCode::InvalidArgument, tr("'%s' is no path of Xen: try xen:///system"), uri->path);
+    return hosts().xen;
+}
+
 Result<std::shared_ptr<Host>> hostFor(virConnectPtr connection)
 {
     const virURI *uri = connection->uri;
     if (STREQ_NULLABLE(uri->path, "/embed"))
         return embeddedHost(uri);
     std::lock_guard lock(hosts().mutex);
+    if (STREQ_NULLABLE(uri->scheme, "xen"))
+        return xenHost(uri);
     if (!hosts().daemon)
         return makeError(ErrorCode::Internal, "%s", tr("godwit state driver is not active"));
     if (!virConnectValidateURIPath(uri->path, "godwit", hosts().privileged))
@@ -103,6 +118,28 @@ static void logToLibvirt(base::LogLevel level, const char *text)
     virLogMessage(&source, priorities[static_cast<unsigned>(level)], "", 0, "", nullptr, "%s", text);
 }
 
+/// Xen's Host, where there is a Xen. Anything else is for those to hear who ask for it.
+static void openXen(bool privileged, domain::Inhibitor inhibitor)
+{
+    auto open = [&]() -> Result<std::shared_ptr<Host>> {
+        if (!hypervisor::isXenHost())
+            return hypervisor::xenUnavailable();
+        if (!privileged)
+            return makeError(ErrorCode::OperationInvalid, "%s", tr("only the system's own daemon may drive Xen"));
+        return Host::open(TRY(conf::Settings::forXen()), std::move(inhibitor));
+    };
+    auto opened = open();
+    std::lock_guard lock(hosts().mutex);
+    if (!opened) {
+        if (hypervisor::isXenHost())
+            log(base::LogLevel::Error, "xen:///system: %s", opened.error().message.c_str());
+        hosts().noXen = opened.error();
+        return;
+    }
+    hosts().xen = *opened;
+    hosts().xen->post([host = hosts().xen.get()] { autostartDomains(*host); });
+}
+
 static Result<void> initializeDaemon(bool privileged, virStateInhibitCallback inhibit, void *opaque)
 {
     auto settings = TRY(conf::Settings::forDaemon(privileged));
@@ -110,12 +147,14 @@ static Result<void> initializeDaemon(bool privileged, virStateInhibitCallback in
         if (inhibit)
             inhibit(hold, opaque);
     };
+    domain::Inhibitor xenInhibitor = inhibitor;
     std::shared_ptr<Host> host = TRY(Host::open(std::move(settings), std::move(inhibitor)));
     {
         std::lock_guard lock(hosts().mutex);
         hosts().daemon = host;
         hosts().privileged = privileged;
     }
+    openXen(privileged, std::move(xenInhibitor));
     // Network and storage drivers, which a guest may need, are up by the time that the
     // daemon serves clients; the worker starts what is to start by itself.
     host->post([host = host.get()] { autostartDomains(*host); });
@@ -142,21 +181,25 @@ static virDrvStateInitResult stateInitialize(bool privileged, const char *root, 
 
 static Result<void> stateCleanup()
 {
-    std::shared_ptr<Host> host;
+    std::shared_ptr<Host> host, xen;
     std::lock_guard lock(hosts().mutex);
     host.swap(hosts().daemon);
+    xen.swap(hosts().xen);
     return {};
 }
 
 static Result<void> stateReload()
 {
-    std::shared_ptr<Host> host;
+    std::shared_ptr<Host> host, xen;
     {
         std::lock_guard lock(hosts().mutex);
         host = hosts().daemon;
+        xen = hosts().xen;
     }
     if (host)
         TRY(host->reload());
+    if (xen)
+        TRY(xen->reload());
     return {};
 }
 

@@ -19,7 +19,7 @@ void autostartDomains(domain::Host &host);
 
 /// godwit:// in a daemon or embedded.
 extern virConnectDriver connectDriver;
-/// xen://, whose hypervisor runs only on a Xen host.
+/// xen://, whose hypervisor is there only on a Xen host: elsewhere connecting says so.
 extern virConnectDriver xenConnectDriver;
 extern virStateDriver stateDriver;
 

@@ -3,6 +3,7 @@
 #include "driver/connection.h"
 #include "driver/entry.h"
 
+#include <algorithm>
 #include <memory>
 
 namespace godwit::driver {
@@ -21,7 +22,7 @@ using Sysinfo = std::unique_ptr<virSysinfoDef, conf::FreeWith<virSysinfoDefFree>
 static Result<const char *> getType(virConnectPtr connection)
 {
     TRY(access<virConnectGetTypeEnsureACL>(connection));
-    return "Godwit";
+    return hostOf(connection).hypervisor().typeName();
 }
 
 static Result<void> getVersion(virConnectPtr connection, unsigned long *version)
@@ -127,7 +128,8 @@ static Result<int> getCpuModelNames(virConnectPtr connection, const char *archNa
 static Result<void> nodeGetInfo(virConnectPtr connection, virNodeInfoPtr info)
 {
     TRY(access<virNodeGetInfoEnsureACL>(connection));
-    return conf::check(virCapabilitiesGetNodeInfo(info));
+    *info = TRY(hostOf(connection).hypervisor().nodeInfo());
+    return {};
 }
 
 static Result<int> nodeGetCpuStats(virConnectPtr connection, int cpu, virNodeCPUStatsPtr params, int *nparams,
@@ -153,15 +155,15 @@ static Result<int> nodeGetMemoryStats(virConnectPtr connection, int cell, virNod
 static Result<int> nodeGetCellsFreeMemory(virConnectPtr connection, unsigned long long *freeBytes, int first, int count)
 {
     TRY(access<virNodeGetCellsFreeMemoryEnsureACL>(connection));
-    return number(virHostMemGetCellsFree(freeBytes, first, count));
+    const auto cells = TRY(hostOf(connection).hypervisor().cellsFreeMemory(first, count));
+    std::copy(cells.begin(), cells.end(), freeBytes);
+    return static_cast<int>(cells.size());
 }
 
 static Result<unsigned long long> nodeGetFreeMemory(virConnectPtr connection)
 {
     TRY(access<virNodeGetFreeMemoryEnsureACL>(connection));
-    unsigned long long freeBytes = 0;
-    TRY(conf::check(virHostMemGetInfo(nullptr, &freeBytes)));
-    return freeBytes;
+    return TRY(hostOf(connection).hypervisor().freeMemory());
 }
 
 static Result<int> nodeGetFreePages(virConnectPtr connection, unsigned count, unsigned *sizes, int firstCell,

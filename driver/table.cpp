@@ -4,10 +4,11 @@
 
 namespace godwit::driver {
 
-static virHypervisorDriver makeTable()
+/// One driver, under the name of the hypervisor it drives.
+static virHypervisorDriver makeTable(const char *name)
 {
     virHypervisorDriver table{};
-    table.name = "godwit";
+    table.name = name;
     fillConnectionApi(table);
     fillLifecycleApi(table);
     fillListApi(table);
@@ -20,18 +21,27 @@ static virHypervisorDriver makeTable()
     fillImageApi(table);
     fillJobApi(table);
     fillMigrationApi(table);
+    fillSchedulerApi(table);
     fillNodeApi(table);
     return table;
 }
 
-static virHypervisorDriver apiTable = makeTable();
+static virHypervisorDriver apiTable = makeTable("godwit");
+static virHypervisorDriver xenTable = makeTable("Xen");
 static const char *schemes[] = {"godwit", nullptr};
+static const char *xenSchemes[] = {"xen", nullptr};
 
 virConnectDriver connectDriver = {
     .localOnly = true,
     .embeddable = true,
     .uriSchemes = schemes,
     .hypervisorDriver = &apiTable,
+};
+
+virConnectDriver xenConnectDriver = {
+    .localOnly = true,
+    .uriSchemes = xenSchemes,
+    .hypervisorDriver = &xenTable,
 };
 
 } // namespace godwit::driver

@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "conf/handle.h"
 #include "conf/libvirt.h"
 #include "conf/libvirt_error.h"
 
@@ -145,9 +146,31 @@ struct BlockStats {
 
 struct VcpuStatus {
     unsigned id = 0;
-    pid_t thread = 0;
+    pid_t thread = 0;                    ///< 0: it is no thread of this host
     bool halted = false;
 };
+
+/// Nanoseconds of host CPU.
+struct CpuTimes {
+    unsigned long long total = 0;
+    unsigned long long user = 0, system = 0;   ///< 0 where only the total is known
+};
+
+struct VcpuFigures {
+    unsigned id = 0;
+    bool halted = false;
+    int hostCpu = -1;                    ///< where it last ran
+    unsigned long long cpuTime = 0;      ///< nanoseconds
+    unsigned long long waitTime = 0;     ///< ready, but not running; nanoseconds
+};
+
+/// How a credit scheduler shares CPUs among guests.
+struct SchedulerParameters {
+    std::optional<unsigned> weight;
+    std::optional<unsigned> cap;         ///< percent of one CPU; 0 = none
+};
+
+using CpuSet = std::unique_ptr<virBitmap, conf::FreeWith<virBitmapFree>>;
 
 /// What the guest's own balloon driver reports; -1 where it does not.
 struct BalloonStats {
@@ -164,6 +187,7 @@ class Guest
 public:
     virtual ~Guest() = default;
 
+    /// The process that runs it on this host; 0 where a hypervisor does.
     virtual pid_t pid() const = 0;
     /// Whether its vCPUs run, as last heard from it. Never blocks.
     virtual bool running() const = 0;
@@ -206,11 +230,40 @@ public:
     /// A PPM picture of a screen, as an open file positioned at its beginning.
     virtual base::Result<base::UniqueFd> screenshot(unsigned screen) = 0;
     virtual base::Result<void> injectNmi() = 0;
+
+    // What a guest that is a process of this host answers; others say it themselves.
+    virtual base::Result<CpuTimes> cpuTimes();
+    virtual base::Result<std::vector<VcpuFigures>> vcpuFigures();
+    virtual base::Result<uint64_t> residentKib();
+    virtual base::Result<CpuSet> vcpuAffinity(unsigned id);
+    virtual base::Result<void> setVcpuAffinity(unsigned id, virBitmap *cpus);
+
+    // What not every hypervisor does: refused by name.
+    virtual base::Result<void> setMaxMemory(uint64_t kib);
+    virtual base::Result<void> setVcpus(unsigned count);
+    /// Plug a device in, out, or change it; `def` is the running guest's, unlocked, and stays
+    /// as it is: the caller changes it afterwards.
+    virtual base::Result<void> attachDevice(const virDomainDef *def, virDomainDeviceDef *device);
+    virtual base::Result<void> detachDevice(const virDomainDef *def, virDomainDeviceDef *device);
+    virtual base::Result<void> updateDevice(const virDomainDef *def, virDomainDeviceDef *device);
+    virtual base::Result<SchedulerParameters> schedulerParameters();
+    virtual base::Result<void> setSchedulerParameters(const SchedulerParameters &parameters);
+    /// Write the guest's memory to `path` for a debugger.
+    virtual base::Result<void> dumpCore(const std::string &path);
 };
 
 /// A saved form of what formatStatus() wrote, on the way to adopt(). Opaque to the driver.
 struct GuestStatus {
     virtual ~GuestStatus() = default;
+};
+
+/// How libvirt's parser is to treat definitions.
+struct DefinitionTraits {
+    const char *netPrefix = VIR_NET_GENERATED_VNET_PREFIX;   ///< of generated interface names
+    unsigned char macPrefix[VIR_MAC_PREFIX_BUFLEN] = {0x52, 0x54, 0x00};
+    unsigned features = VIR_DOMAIN_DEF_FEATURE_OFFLINE_VCPUPIN | VIR_DOMAIN_DEF_FEATURE_INDIVIDUAL_VCPUS |
+                        VIR_DOMAIN_DEF_FEATURE_USER_ALIAS;
+    virXMLNamespace xmlNamespace;
 };
 
 /// One per Host.
@@ -219,12 +272,31 @@ class Hypervisor
 public:
     virtual ~Hypervisor() = default;
 
+    /// What virConnectGetType() answers.
+    virtual const char *typeName() const { return "Godwit"; }
+    virtual DefinitionTraits definitionTraits() const;
+
     /// A new reference (virObjectUnref it). Cached; probes at first call.
     virtual base::Result<virCaps *> capabilities() = 0;
     /// A new reference. Null arguments stand for the defaults.
     virtual base::Result<virDomainCaps *> domainCapabilities(const char *emulator, const char *arch,
                                                              const char *machine, const char *virtType) = 0;
     virtual base::Result<unsigned long> version() = 0;    ///< major*1000000 + minor*1000 + micro
+
+    /// Whether its transfers take Godwit's data channel, or one plain stream only.
+    virtual bool speaksChannel() const { return true; }
+
+    // The host as its guests see it: as a process sees it, or as the hypervisor tells.
+    virtual base::Result<virNodeInfo> nodeInfo();
+    virtual base::Result<uint64_t> freeMemory();          ///< bytes
+    virtual base::Result<std::vector<uint64_t>> cellsFreeMemory(int first, int count);
+    virtual base::Result<std::string> schedulerType();
+
+    /// A definition from and to another program's configuration format; `format` names it.
+    virtual base::Result<conf::DomainDef> fromNative(const char *format, const char *text, virDomainXMLOption *option);
+    virtual base::Result<std::string> toNative(const char *format, virDomainDef *def);
+    /// Refuse a guest for which this host has not enough memory left.
+    virtual base::Result<void> checkMemory(const virDomainDef *def);
 
     /// Defaults that every definition gets when it is parsed (machine type, addresses…).
     virtual base::Result<void> complete(virDomainDef *def) = 0;

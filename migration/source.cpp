@@ -134,6 +134,7 @@ Result<Cookie> makeCookie(const Domain &domain)
     std::copy_n(domain.def()->uuid, cookie.uuid.size(), cookie.uuid.begin());
     cookie.hostname = TRY(hostname());
     cookie.extension.emplace();
+    cookie.bare = !domain.host().hypervisor().speaksChannel();
     return cookie;
 }
 

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "base/i18n.h"
+#include "base/strprintf.h"
+#include "conf/libvirt_error.h"
+#include "hypervisor/xen/config.h"
+#include "hypervisor/xen/guest.h"
+
+namespace godwit::hypervisor::xen {
+
+using base::Result;
+using base::strprintf;
+using base::tr;
+
+// Devices that come to a running guest, go, or change.
+
+static base::Error fixed(const virDomainDeviceDef *device)
+{
+    return unsupported(strprintf(tr("changing devices of type '%s' of a running guest"),
+                                 virDomainDeviceTypeToString(device->type)));
+}
+
+static bool isPci(const virDomainHostdevDef *device)
+{
+    return device->source.subsys.type == VIR_DOMAIN_HOSTDEV_SUBSYS_TYPE_PCI;
+}
+
+static Result<void> requireKnownHostDevice(const virDomainHostdevDef *device)
+{
+    const int type = device->source.subsys.type;
+    if (device->mode != VIR_DOMAIN_HOSTDEV_MODE_SUBSYS ||
+        (type != VIR_DOMAIN_HOSTDEV_SUBSYS_TYPE_PCI && type != VIR_DOMAIN_HOSTDEV_SUBSYS_TYPE_USB))
+        return unsupported(tr("host devices that are neither PCI nor USB"));
+    return {};
+}
+
+Result<void> XenGuest::attachDevice(const virDomainDef *def, virDomainDeviceDef *device)
+{
+    const std::string what = strprintf(tr("plugging a device of type '%s' in"),
+                                       virDomainDeviceTypeToString(device->type));
+    if (device->type == VIR_DOMAIN_DEVICE_DISK) {
+        // A drive for removable media is part of the machine; a disk of Xen's is not.
+        if (device->data.disk->device != VIR_DOMAIN_DISK_DEVICE_DISK ||
+            device->data.disk->bus != VIR_DOMAIN_DISK_BUS_XEN)
+            return unsupported(tr("plugging a disk in that is not on Xen's own bus"));
+        Disk disk;
+        TRY(buildDisk(device->data.disk, disk.get()));
+        return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
+            return libxl_device_disk_add(ctx, domain, disk.get(), how);
+        });
+    }
+    if (device->type == VIR_DOMAIN_DEVICE_NET) {
+        Nic nic;
+        TRY(buildNic(def, device->data.net, /* plugged= */ true, nic.get()));
+        return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
+            return libxl_device_nic_add(ctx, domain, nic.get(), how);
+        });
+    }
+    if (device->type != VIR_DOMAIN_DEVICE_HOSTDEV)
+        return fixed(device);
+    TRY(requireKnownHostDevice(device->data.hostdev));
+    Pci pci;
+    Usb usb;
+    if (isPci(device->data.hostdev))
+        TRY(buildPci(device->data.hostdev, pci.get()));
+    else
+        TRY(buildUsb(device->data.hostdev, usb.get()));
+    return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
+        return isPci(device->data.hostdev) ? libxl_device_pci_add(ctx, domain, pci.get(), how)
+                                           : libxl_device_usbdev_add(ctx, domain, usb.get(), how);
+    });
+}
+
+Result<void> XenGuest::detachDevice(const virDomainDef *, virDomainDeviceDef *device)
+{
+    const std::string what = strprintf(tr("unplugging a device of type '%s'"),
+                                       virDomainDeviceTypeToString(device->type));
+    if (device->type == VIR_DOMAIN_DEVICE_DISK) {
+        return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
+            Disk disk;
+            if (int failed = libxl_vdev_to_device_disk(ctx, domain, device->data.disk->dst, disk.get()))
+                return failed;
+            return libxl_device_disk_remove(ctx, domain, disk.get(), how);
+        });
+    }
+    if (device->type == VIR_DOMAIN_DEVICE_NET) {
+        char mac[VIR_MAC_STRING_BUFLEN];
+        virMacAddrFormat(&device->data.net->mac, mac);
+        return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
+            Nic nic;
+            if (int failed = libxl_mac_to_device_nic(ctx, domain, mac, nic.get()))
+                return failed;
+            return libxl_device_nic_remove(ctx, domain, nic.get(), how);
+        });
+    }
+    if (device->type != VIR_DOMAIN_DEVICE_HOSTDEV)
+        return fixed(device);
+    TRY(requireKnownHostDevice(device->data.hostdev));
+    Pci pci;
+    Usb usb;
+    if (isPci(device->data.hostdev))
+        TRY(buildPci(device->data.hostdev, pci.get()));
+    else
+        TRY(buildUsb(device->data.hostdev, usb.get()));
+    return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
+        return isPci(device->data.hostdev) ? libxl_device_pci_remove(ctx, domain, pci.get(), how)
+                                           : libxl_device_usbdev_remove(ctx, domain, usb.get(), how);
+    });
+}
+
+/// Only media change: of a drive, for another or none.
+Result<void> XenGuest::updateDevice(const virDomainDef *, virDomainDeviceDef *device)
+{
+    if (device->type != VIR_DOMAIN_DEVICE_DISK || device->data.disk->device != VIR_DOMAIN_DISK_DEVICE_CDROM)
+        return fixed(device);
+    Disk disk;
+    TRY(buildDisk(device->data.disk, disk.get()));
+    return run(tr("changing a medium"), [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
+        return libxl_cdrom_insert(ctx, domain, disk.get(), how);
+    });
+}
+
+} // namespace godwit::hypervisor::xen

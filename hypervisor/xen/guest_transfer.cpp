@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "base/i18n.h"
+#include "base/log.h"
+#include "base/strprintf.h"
+#include "hypervisor/xen/config.h"
+#include "hypervisor/xen/guest.h"
+#include "hypervisor/xen/transfer.h"
+
+#include <cerrno>
+#include <poll.h>
+#include <sys/socket.h>
+
+namespace godwit::hypervisor::xen {
+
+using base::Error;
+using base::ErrorCode;
+using base::LogLevel;
+using base::makeError;
+using base::Result;
+using base::strprintf;
+using base::systemError;
+using base::tr;
+using base::UniqueFd;
+
+// libxl moves the guest with a helper of its own. A guest must answer the request to
+// suspend, so one that is paused runs for as long as that takes.
+
+static bool isSuspended(DomainInfo &state)
+{
+    return state->shutdown && state->shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND;
+}
+
+// ---- save --------------------------------------------------------------------------------
+
+static Result<void> checkRequest(const SaveRequest &request)
+{
+    if (request.bypassCache)
+        return unsupported(tr("images that bypass the page cache"));
+    if (request.kind == StreamKind::Channel || request.kind == StreamKind::Listener)
+        return unsupported(tr("Godwit's data channel"));
+    if (request.limits && request.limits().bandwidth)
+        return unsupported(tr("a limit of a migration's bandwidth"));
+    return {};
+}
+
+Result<TransferProgress> XenGuest::saveWith(Transfer &transfer, SaveRequest &request)
+{
+    const uint32_t domain = TRY(domid());
+    Context &context = transfer.operation->context();
+    DomainInfo state;
+    TRY(info(context, state));
+    if (state->shutdown)
+        return makeError(ErrorCode::OperationInvalid, tr("the guest '%s' has shut down, or was moved before"),
+                         facts_.name.c_str());
+    const bool paused = state->paused;
+    if (paused)
+        TRY(context.check(libxl_domain_unpause(context, domain, nullptr), inContext(tr("unpausing it"))));
+    // What stands still needs no rounds, and is asked to suspend at once.
+    const int flags = request.live && !paused ? LIBXL_SUSPEND_LIVE : 0;
+    transfer.observe(request.observer);
+    auto sent = transfer.operation->run(inContext(tr("sending it")),
+                                        [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
+                                            return libxl_domain_suspend(ctx, domain, request.stream.get(), flags, how);
+                                        });
+    transfer.observe(nullptr);
+    request.stream.reset();
+    std::unique_lock lock(mutex_);
+    transfer_.reset();
+    if (sent) {
+        suspended_ = true;
+        lock.unlock();
+        setRunning(false);
+        return transfer.figures();
+    }
+    const bool stay = paused || std::exchange(pauseWanted_, false);
+    lock.unlock();
+    return undoSave(transfer.aborted() ? transfer.abortion() : sent.error(), stay);
+}
+
+/// Leave the guest as it was before save(); the cause stays the cause.
+Error XenGuest::undoSave(Error cause, bool wasPaused)
+{
+    const auto undo = [&]() -> Result<void> {
+        TRY(resume(ResumeMode::Fast));
+        if (wasPaused)
+            TRY(pause(StopCause::User));
+        return {};
+    };
+    if (auto undone = undo(); !undone) {
+        cause.message += "; ";
+        cause.message += tr("the guest could not be resumed");
+        cause.message += ": " + undone.error().message;
+    }
+    return cause;
+}
+
+Result<TransferProgress> XenGuest::save(SaveRequest request)
+{
+    TRY(checkRequest(request));
+    TRY(domid());
+    auto transfer = std::make_shared<Transfer>(Transfer::Direction::Save, TRY(Operation::open()));
+    transfer->maxRounds = request.maxRounds;
+    transfer->maxTime = request.maxTime;
+    {
+        std::lock_guard lock(mutex_);
+        if (transfer_)
+            return makeError(ErrorCode::OperationInvalid, tr("'%s' is being moved already"), facts_.name.c_str());
+        transfer_ = transfer;
+    }
+    auto outcome = saveWith(*transfer, request);
+    std::lock_guard lock(mutex_);
+    transfer_.reset();
+    return outcome;
+}
+
+Result<void> XenGuest::resume(ResumeMode mode)
+{
+    // A late answer to a request to suspend may come while somebody else resumes.
+    std::lock_guard one(resumption_);
+    const uint32_t domain = TRY(domid());
+    auto operation = TRY(Operation::open());
+    DomainInfo state;
+    TRY(info(operation->context(), state));
+    if (isSuspended(state)) {
+        TRY(operation->run(inContext(tr("resuming it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
+            return libxl_domain_resume(ctx, domain, mode == ResumeMode::Fast, how);
+        }));
+        // What watched this domain has seen it end.
+        TRY(host_.watcher.watch(domain, weak_from_this()));
+    }
+    // Neither does a guest that never suspended (libxl would fail) need more than this.
+    if (state->paused)
+        TRY(operation->run(inContext(tr("unpausing it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
+            return libxl_domain_unpause(ctx, domain, how);
+        }));
+    setRunning(true);
+    std::lock_guard lock(mutex_);
+    suspended_ = false;
+    return {};
+}
+
+// ---- receive -----------------------------------------------------------------------------
+
+Result<UniqueFd> XenGuest::acceptPeer(Transfer &transfer, const ReceiveRequest &request)
+{
+    pollfd fds[] = {{request.stream.get(), POLLIN, 0}, {transfer.wakeup.get(), POLLIN, 0}};
+    const int timeout = static_cast<int>(request.connectTimeout.count());
+    int ready = 0;
+    do {
+        ready = ::poll(fds, std::size(fds), timeout);
+    } while (ready < 0 && errno == EINTR);
+    if (ready < 0)
+        return systemError(errno, "poll");
+    if (fds[1].revents)
+        return transfer.abortion();
+    if (ready == 0)
+        return makeError(ErrorCode::TimedOut, tr("the source of '%s' did not connect"), facts_.name.c_str());
+    UniqueFd peer(::accept4(request.stream.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!peer)
+        return systemError(errno, tr("cannot accept the source's connection"));
+    return peer;
+}
+
+Result<TransferProgress> XenGuest::receive(Transfer &transfer, ReceiveRequest &request, libxl_domain_config *config)
+{
+    if (request.kind == StreamKind::Listener) {
+        UniqueFd peer = TRY(acceptPeer(transfer, request));
+        request.stream = std::move(peer);
+    }
+    RestoreParams params;
+    params->stream_version = request.streamVersion;
+    uint32_t made = 0;
+    TRY(transfer.operation->run(inContext(tr("receiving it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
+        return libxl_domain_create_restore(ctx, config, &made, request.stream.get(), -1, params.get(), how, nullptr);
+    }));
+    request.stream.reset();
+    TRY(attach(made));
+    return transfer.figures();
+}
+
+Result<void> XenGuest::beginReceiving(ReceiveRequest request, std::unique_ptr<DomainConfig> config)
+{
+    if (request.kind == StreamKind::Listener && !request.secret.empty())
+        return unsupported(tr("Godwit's data channel"));
+    auto transfer = std::make_shared<Transfer>(Transfer::Direction::Receive, TRY(Operation::open()));
+    {
+        std::lock_guard lock(mutex_);
+        transfer_ = transfer;
+    }
+    auto shared = std::make_shared<ReceiveRequest>(std::move(request));
+    // The guest outlives this thread: its destructor waits for it.
+    receiver_ = std::thread([this, transfer, shared, config = std::shared_ptr<DomainConfig>(std::move(config))] {
+        auto outcome = receive(*transfer, *shared, config->get());
+        if (!outcome && transfer->aborted())
+            outcome = transfer->abortion();
+        std::lock_guard lock(mutex_);
+        transfer->outcome = std::move(outcome);
+        changed_.notify_all();
+    });
+    return {};
+}
+
+Result<TransferProgress> XenGuest::finishReceiving(TransferObserver *observer)
+{
+    const auto current = transfer();
+    if (!current || current->direction != Transfer::Direction::Receive)
+        return makeError(ErrorCode::OperationInvalid, tr("'%s' is not being received"), facts_.name.c_str());
+    current->observe(observer);
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return current->outcome.has_value(); });
+    auto outcome = *current->outcome;
+    transfer_.reset();
+    lock.unlock();
+    current->observe(nullptr);
+    if (outcome)
+        return outcome;
+    if (auto gone = destroy(false); !gone)
+        log(LogLevel::Error, "%s", gone.error().message.c_str());
+    return outcome;
+}
+
+// ---- meanwhile ---------------------------------------------------------------------------
+
+Result<void> XenGuest::abortTransfer(const std::string &failure)
+{
+    const auto current = transfer();
+    if (!current)
+        return makeError(ErrorCode::OperationInvalid, tr("'%s' is not being moved"), facts_.name.c_str());
+    current->abort(failure);
+    return {};
+}
+
+Result<void> XenGuest::setLimits(const TransferLimits &)
+{
+    return unsupported(tr("limits of bandwidth and downtime: libxl has its own policy"));
+}
+
+} // namespace godwit::hypervisor::xen
