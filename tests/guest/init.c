@@ -50,12 +50,11 @@ struct Options {
 
 static uint64_t writeRate; /* pages a second */
 
-static volatile sig_atomic_t ctrlAltDel;
+static volatile sig_atomic_t toldBy; /* SIGINT: Ctrl-Alt-Del; SIGTERM: /sbin/poweroff */
 
-static void noteCtrlAltDel(int number)
+static void noteSignal(int number)
 {
-    (void)number;
-    ctrlAltDel = 1;
+    toldBy = number;
 }
 
 static _Noreturn void leave(int how, const char *reason)
@@ -207,8 +206,10 @@ static void waitAndServe(const struct Inputs *inputs, int agent, struct Memory *
     /* Not polled: a port without a listener on the host is ready all the time. */
     if (agent >= 0)
         answerAgent(agent);
-    if (ctrlAltDel)
+    if (toldBy == SIGINT)
         leave(RB_AUTOBOOT, "Ctrl-Alt-Del");
+    if (toldBy == SIGTERM)
+        leave(RB_POWER_OFF, "asked of the kernel");
 }
 
 static _Noreturn void guard(const struct Options *options, struct Memory *memory)
@@ -242,8 +243,11 @@ static _Noreturn void guard(const struct Options *options, struct Memory *memory
 
 int main(void)
 {
+    if (getpid() != 1) /* we are /sbin/poweroff, which the kernel runs when Xen tells it to end */
+        return kill(1, SIGTERM);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    signal(SIGINT, noteCtrlAltDel); /* what the kernel sends us once it may not reboot by itself */
+    signal(SIGTERM, noteSignal);
+    signal(SIGINT, noteSignal); /* what the kernel sends us once it may not reboot by itself */
     reboot(RB_DISABLE_CAD);
     silenceConsole();
     mountFilesystems();

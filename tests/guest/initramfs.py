@@ -12,7 +12,7 @@ def entry(number, name, mode, content=b""):
 
 def archive(programs, modules):
     """The programs, {name: content}, and the files of `modules` in a folder of that name."""
-    files = [("modules", stat.S_IFDIR | 0o755, b"")]
+    files = [(folder, stat.S_IFDIR | 0o755, b"") for folder in ("modules", "sbin")]
     files += [(name, stat.S_IFREG | 0o755, content) for name, content in programs.items()]
     files += [(f"modules/{path.name}", stat.S_IFREG | 0o644, path.read_bytes()) for path in modules]
     files.append(("TRAILER!!!", 0, b""))

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The base of the lab's tests: its hosts, and a check that nothing is left on them."""
+import re
+import time
 import unittest
 
 from .guest import Guest, ticks, wait_until
@@ -36,24 +38,43 @@ class Case(unittest.TestCase):
         """The ends of all logs, for a failed test."""
         text = []
         for node in self.lab.nodes:
-            status, logs = node.call("xl list; tail -n 15 /var/log/libvirt/*.log /var/log/libvirt/*/*.log "
-                                     "/var/log/xen/*.log /var/log/xen/console/*.log 2> /dev/null")
+            _, logs = node.call("xl list; tail -n 15 /var/log/libvirt/*.log /var/log/libvirt/*/*.log "
+                                "/var/log/xen/console/*.log 2> /dev/null")
             text.append(f"--- {node.name}\n{logs}")
         return "\n".join(text)
 
     def start(self, node, guest, *flags):
         """Start a transient guest and wait until it guards its memory; its console."""
         console = guest.console(node)
-        path = f"/tmp/{guest.name}.xml"
-        node.write(path, guest.xml())
-        node.virsh("create", path, *flags)
+        node.virsh("create", self.define_file(node, guest), *flags)
         console.wait(r"^GUEST ready:")
         return console
 
-    def running_guest(self, node, kind="pvh", **options):
-        """A guest that runs and checks its memory, and its console."""
-        guest = Guest(kind=kind, **options)
-        return guest, self.start(node, guest)
+    def define_file(self, node, guest, **changes):
+        """A file on the host with the guest's definition."""
+        path = f"/tmp/{guest.name}.xml"
+        node.write(path, guest.xml(**changes))
+        return path
+
+    def running_guest(self, node, **options):
+        """A guest that runs and checks its memory, and its console there: booted once per host and
+        kind, restored from an image of that moment afterwards, which takes a fraction of the time."""
+        guest = Guest(**options)
+        image = f"/var/tmp/booted-{guest.name}-{guest.kind}-{guest.memory}-{guest.rate}"
+        if node.call(f"test -e {image}")[0]:
+            self.start(node, guest)
+            node.virsh("save", guest.name, image)
+        console = guest.console(node)
+        node.virsh("restore", image)
+        console.wait(r"^tick")
+        console.mark()
+        return guest, console
+
+    def state(self, node, guest):
+        """(state, reason) of a domain, or None if the host has none of that name."""
+        status, output = node.call(f"virsh -q domstate {guest.name} --reason")
+        found = re.search(r"^(.*) \((.*)\)$", output, re.M)
+        return found.groups() if status == 0 and found else None
 
     def assert_runs_on(self, guest, console, timeout=300):
         """The guest goes on after the console's mark, and finds all its memory as it must be."""
@@ -65,6 +86,11 @@ class Case(unittest.TestCase):
             said = ticks(text)
             return len(said) > 1 and said[-1][3] - said[0][3] > pages
         wait_until(checked_all, f"{guest.name} has checked its {pages} pages", timeout)
+
+    def assert_stands_still(self, console, seconds=3):
+        before = len(ticks(console.text()))
+        time.sleep(seconds)
+        self.assertEqual(len(ticks(console.text())), before, "the guest ran on")
 
     def assert_never_ran_twice(self, *consoles):
         """Over the consoles in turn, each tick came once and after the one before: no copy of the guest ran."""

@@ -13,7 +13,7 @@ STOCK_DRIVERS = "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver"
 
 def installed(build, folder):
     """The build under test, as its installation puts it there."""
-    subprocess.run(["meson", "install", "--quiet", "--no-rebuild", "-C", build, "--destdir", folder], check=True,
+    subprocess.run(["meson", "install", "--quiet", "--no-rebuild", "--strip", "-C", build, "--destdir", folder], check=True,
                    stdout=subprocess.DEVNULL)
 
 

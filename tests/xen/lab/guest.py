@@ -60,8 +60,8 @@ def ticks(text):
 class Guest:
     def __init__(self, name="guest", kind="pvh", memory=128, fill=16, rate=200, vcpus=1, devices=""):
         self.name, self.kind, self.memory, self.vcpus, self.devices = name, kind, memory, vcpus, devices
-        self.fill = fill
-        self.uuid = str(uuid.uuid4())
+        self.fill, self.rate = fill, rate
+        self.uuid = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{kind}.lab"))
         self.command_line = f"console=hvc0 loglevel=4 mitigations=off fill={fill} rate={rate}"
 
     def xml(self, **changes):
@@ -93,6 +93,12 @@ class Guest:
         return (f'name = "{self.name}"\nuuid = "{self.uuid}"\ntype = "{self.kind}"\nmemory = {self.memory}\n'
                 f'vcpus = {self.vcpus}\nkernel = "{KERNEL}"\nramdisk = "{INITRD}"\ncmdline = "{self.command_line}"\n'
                 'on_crash = "destroy"\n')
+
+    def ask(self, node, console, line, answer):
+        """Type a line on its console; the first match of `answer` that follows."""
+        console.mark()
+        node.run(f"echo {shlex.quote(line)} > $(virsh -q ttyconsole {self.name})")
+        return console.wait(answer)
 
     def console(self, node):
         return Console(node, self.name)

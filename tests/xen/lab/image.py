@@ -10,7 +10,6 @@ In the lab's directory:
   guest.initrd      the test guest's memory checker, with drivers for Xen's devices
 """
 import gzip
-import hashlib
 import os
 import shutil
 import struct
@@ -25,6 +24,7 @@ sys.path += [str(SOURCE / "scripts"), str(SOURCE / "tests/guest")]
 import initramfs
 from private_apt import PrivateApt
 
+REVISION = 1  # one more whenever what this file does makes another image
 XEN_VERSION = "4.17"
 MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "ext4", "crc32c_generic", "xenfs",
            "xen_privcmd", "xen_evtchn", "xen_gntdev", "xen_gntalloc", "xen_netback", "xen_blkback", "bridge",
@@ -78,9 +78,9 @@ class Image:
         self.stamp = folder / "made-of"
 
     def recipe(self):
-        """Changes when what the image is made of does."""
-        parts = [Path(__file__), DOM0 / "packages", DOM0 / "init", SOURCE / "scripts/fetch-guest-kernel"]
-        return hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
+        """What the image is made of: another text, and it is made anew."""
+        return repr((REVISION, XEN_VERSION, MODULES, GUEST_MODULES, UNWANTED, package_list(DOM0 / "packages"),
+                     (DOM0 / "init").read_text()))
 
     def make(self):
         """Make what is missing; all of it if the recipe is a new one."""
@@ -104,9 +104,10 @@ class Image:
         self.stamp.write_text(self.recipe())
         say("the image is made")
 
-    def modules(self, unwanted=()):
+    def modules(self, chosen):
+        """The module files, in loading order, for whose names `chosen(name)` holds."""
         return [path for path in sorted((self.folder / "kernel/modules").iterdir())
-                if path.stem.partition("-")[2] not in unwanted]
+                if chosen(path.stem.partition("-")[2])]
 
     def fetch_kernel(self):
         subprocess.run([SOURCE / "scripts/fetch-guest-kernel", self.folder / "kernel", "linux-image-amd64",
@@ -139,7 +140,7 @@ class Image:
 
     def make_initrd(self, busybox):
         programs = {"init": (DOM0 / "init").read_bytes(), "busybox": busybox.read_bytes()}
-        modules = self.modules(unwanted=GUEST_MODULES)
+        modules = self.modules(lambda name: name not in GUEST_MODULES)
         self.initrd.write_bytes(initramfs.archive(programs, modules))
 
     def make_root(self, tree):
@@ -152,6 +153,6 @@ class Image:
 
     def make_guest(self, init):
         """The guest with this /init: a matter of milliseconds, so made for each run."""
-        dom0_only = [path for path in self.modules() if path.stem.partition("-")[2] not in GUEST_MODULES]
-        modules = [path for path in self.modules() if path not in dom0_only]
-        self.guest_initrd.write_bytes(initramfs.archive({"init": init.read_bytes()}, modules))
+        modules = self.modules(lambda name: name in GUEST_MODULES)
+        programs = dict.fromkeys(["init", "sbin/poweroff"], init.read_bytes())
+        self.guest_initrd.write_bytes(initramfs.archive(programs, modules))

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Guests that move between two Xen hosts, both with Godwit; and what becomes of them when that fails."""
+from lab.case import Case
+from lab.guest import wait_until
+
+TARGET = "xen+tcp://xen2/system"
+
+
+class Moving(Case):
+    """What all pairs of drivers do."""
+
+    def move(self, *flags, **options):
+        """Migrate a running guest, and see that it goes on there and is gone here."""
+        guest, here = self.running_guest(self.source, **options)
+        there = guest.console(self.destination)
+        self.source.virsh("migrate", *flags, guest.name, TARGET)
+        self.assertIsNone(self.state(self.source, guest))
+        self.assertEqual(self.state(self.destination, guest)[0], "running")
+        self.assert_runs_on(guest, there)
+        self.assert_never_ran_twice(here, there)
+        self.assertEqual(self.source.run("xl list | wc -l"), "2")
+        return guest, here, there
+
+
+class Migration(Moving):
+    def test_live_and_back(self):
+        guest, _, there = self.move("--live")
+        back = guest.console(self.source)
+        self.destination.virsh("migrate", "--live", guest.name, "xen+tcp://xen1/system")
+        self.assert_runs_on(guest, back)
+        self.assert_never_ran_twice(there, back)
+
+    def test_not_live(self):
+        self.move()
+
+    def test_peer_to_peer(self):
+        self.move("--live", "--p2p")
+
+    def test_a_paused_guest_stays_paused(self):
+        guest, here = self.running_guest(self.source)
+        self.source.virsh("suspend", guest.name)
+        there = guest.console(self.destination)
+        self.source.virsh("migrate", "--live", guest.name, TARGET)
+        self.assertEqual(self.state(self.destination, guest)[0], "paused")
+        self.destination.virsh("resume", guest.name)
+        self.assert_runs_on(guest, there)
+        self.assert_never_ran_twice(here, there)
+
+    def begin(self):
+        """A guest whose live migration is under way: it writes enough to keep it so for a while."""
+        guest, here = self.running_guest(self.source)
+        guest.ask(self.source, here, "rate 2000", r"^rate 2000")
+        self.source.run(f"(virsh -q migrate --live {guest.name} {TARGET}; echo $?) > /tmp/moving 2>&1 &")
+        wait_until(lambda: "Data processed" in self.source.virsh("domjobinfo", guest.name), "the migration has begun",
+                   interval=0)
+        return guest, here
+
+    def assert_failed_and_runs_on(self, guest, console):
+        said = wait_until(lambda: (text := self.source.run("cat /tmp/moving")).strip()[-1:].isdigit() and text,
+                          "the migration has ended")
+        self.assertTrue(said.endswith("1"), said)
+        self.assertEqual(self.state(self.source, guest)[0], "running")
+        self.assert_runs_on(guest, console)
+        self.assert_never_ran_twice(console)
+        return said
+
+    def test_abort_leaves_the_guest_running(self):
+        guest, console = self.begin()
+        self.source.virsh("domjobabort", guest.name)
+        said = self.assert_failed_and_runs_on(guest, console)
+        self.assertIn("abort", said)
+        wait_until(lambda: self.destination.run("xl list | wc -l") == "2", "the destination has cleaned up")
+
+    def test_a_destination_that_dies_leaves_the_guest_running(self):
+        guest, console = self.begin()
+        self.addCleanup(self.destination.use_driver, self.drivers[1])
+        self.destination.use_driver("none", "KILL")
+        self.assert_failed_and_runs_on(guest, console)
+
+    def test_a_destination_without_memory_refuses(self):
+        guest, console = self.running_guest(self.source)
+        free = int(self.destination.run("xl info | awk '/^free_memory/ { print $3 }'"))
+        self.destination.run("printf 'name=\"big\"\\ntype=\"pvh\"\\nkernel=\"/guest/vmlinux\"\\nmemory=%d\\n' "
+                             f"{free - 60} > /tmp/big.cfg; xl create -q -p /tmp/big.cfg")
+        error = self.source.virsh_fails("migrate", "--live", guest.name, TARGET)
+        self.assertIn("memory", error)
+        self.assertEqual(self.state(self.source, guest)[0], "running")
+        self.assert_runs_on(guest, console)
