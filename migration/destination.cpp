@@ -297,6 +297,19 @@ static Result<hypervisor::TransferProgress> takeOver(Domain &domain, const Reque
     return figures;
 }
 
+/// Why nothing came of an incoming guest that the source gave up: its own failure, where it had
+/// failed before. A tunnel tells the source nothing of that.
+static base::Error whyCancelled(Domain &domain)
+{
+    if (auto guest = domain.guest()) {
+        (void)(*guest)->abortTransfer().has_value();
+        auto outcome = domain.unlocked([&] { return (*guest)->finishReceiving(nullptr); });
+        if (!outcome && outcome.error().code != ErrorCode::Aborted)
+            return std::move(outcome).error();
+    }
+    return makeError(ErrorCode::Aborted, tr("the migration of '%s' was cancelled"), domain.def()->name);
+}
+
 /// The definition of an offline migration becomes a persistent one.
 static Result<Cookie> finishOffline(Domain &domain, bool cancelled)
 {
@@ -318,9 +331,7 @@ Result<Cookie> finish(Domain &domain, const Request &request, const Cookie &from
     if (isOffline(request))
         return finishOffline(domain, cancelled);
     Result<hypervisor::TransferProgress> taken =
-        cancelled ? makeError(ErrorCode::OperationFailed, tr("the migration of '%s' was cancelled"),
-                                               domain.def()->name)
-                                   : takeOver(domain, request, *job);
+        cancelled ? Result<hypervisor::TransferProgress>(whyCancelled(domain)) : takeOver(domain, request, *job);
     if (!taken) {
         job->fail(taken.error());
         discard(domain);

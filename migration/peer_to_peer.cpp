@@ -53,6 +53,16 @@ static Result<void> settle(Domain &domain, const Request &request, Result<Cookie
     return {};
 }
 
+/// A tunnel only says that it broke; why, the destination knows.
+static base::Error whyNotSent(base::Error error, const Request &request, const Result<Cookie> &finished)
+{
+    if (!request.tunnel || finished || error.code == ErrorCode::Aborted ||
+        finished.error().native == VIR_ERR_OPERATION_ABORTED)
+        return error;
+    error.message += base::strprintf(tr("; the destination says: %s"), finished.error().message.c_str());
+    return error;
+}
+
 Result<void> migrateToPeer(Domain &domain, Request request)
 {
     TRY(checkTunnel(request));
@@ -75,7 +85,7 @@ Result<void> migrateToPeer(Domain &domain, Request request)
         return peer.finish(request, name, request.uri, performed ? *performed : begun.cookie, !performed, flags);
     });
     if (!performed)
-        return std::move(performed).error();   // and the guest runs on already
+        return whyNotSent(std::move(performed).error(), request, finished);   // and the guest runs on already
     return settle(domain, request, std::move(finished), !peer.alive());
 }
 

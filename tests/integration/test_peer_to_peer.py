@@ -106,6 +106,7 @@ class PeerToPeer(MigrationCase):
                 process_there.kill()
         code, _, err = self.source.virsh.finish(process)
         self.assertNotEqual(code, 0, err)
+        self.assertRegex(err, "the destination says: .*helper")
         self.assertEqual(state(self.source.virsh, "guest")[0], "running")
         self.assertIsNone(state(self.target.virsh, "guest"))
         guest.console.mark()
