@@ -67,7 +67,7 @@ Result<Preface> decodePreface(std::span<const std::byte> raw)
     preface.flags = TRY(in.u32());
     preface.index = TRY(in.u32());
     preface.count = TRY(in.u32());
-    if (preface.flags != 0 || preface.index != 0 || preface.count != 1)
+    if (preface.flags != 0 || preface.count > stream::maxConnections || preface.index >= preface.count)
         return makeError(ErrorCode::Unsupported, tr("connection %u of %u with flags 0x%x"), preface.index,
                          preface.count, preface.flags);
     const auto secret = TRY(in.bytes(secretSize));

@@ -4,6 +4,7 @@
 // What stands around the libxl stream on a data connection (docs/channel.md). Codecs only.
 
 #include "base/bytes.h"
+#include "stream/stripes.h"
 
 #include <array>
 #include <string>
@@ -28,7 +29,7 @@ struct Preface {
     uint32_t version = currentVersion;
     uint32_t flags = 0;          ///< none is defined in version 1
     uint32_t index = 0;          ///< this connection's number among
-    uint32_t count = 1;          ///< those of the migration
+    uint32_t count = 1;          ///< those of the migration, at most stream::maxConnections
     Secret secret{};
     bool operator==(const Preface &) const = default;
 };

@@ -225,7 +225,12 @@ const char *nameOf(const Message &message)
 
 size_t fdCountOf(const Message &message)
 {
-    return std::visit([]<typename Body>(const Body &) { return Body::fdCount; }, message);
+    return std::visit([]<typename Body>(const Body &body) {
+        if constexpr (requires { body.furtherFds(); })
+            return Body::fdCount + body.furtherFds();
+        else
+            return Body::fdCount;
+    }, message);
 }
 
 } // namespace godwit::control

@@ -14,6 +14,7 @@ inline constexpr size_t frameHeaderSize = 8;
 inline constexpr size_t maxFrame = 64 * 1024;
 inline constexpr size_t maxString = 16 * 1024;
 inline constexpr size_t maxItems = 1024;
+inline constexpr size_t maxFds = 40;
 
 /// The frame of a message. Longer strings are cut at the limit where they are prose
 /// (Log, Failed, StateLoaded), and are an error elsewhere.

@@ -13,8 +13,6 @@ namespace godwit::control {
 
 using namespace base;
 
-static constexpr size_t maxFds = 8;
-
 Result<std::pair<UniqueFd, UniqueFd>> makeConnection()
 {
     int ends[2];

@@ -81,17 +81,20 @@ enum class LogLevel : uint32_t { Invalid = 0, Debug = 1, Info = 2, Warning = 3, 
 
 // ---- driver to helper -------------------------------------------------------------
 
-/// Guest memory to a stream. Fds: RAM, stream, read end of the device-state pipe.
+/// Guest memory to a stream. Fds: RAM, stream, read end of the device-state pipe, then the
+/// Channel's further connections.
 struct Save {
     static constexpr uint32_t type = 1;
     static constexpr const char *name = "Save";
     static constexpr size_t fdCount = 3;
-    enum Fd : size_t { RamFd, StreamFd, DeviceStateFd };
+    enum Fd : size_t { RamFd, StreamFd, DeviceStateFd, FurtherFds };
+    uint32_t furtherFds() const { return connections - 1; }
 
     std::string guest;             ///< its name, for messages
     std::vector<Region> regions;
     StreamKind kind = StreamKind::File;
     std::string secret;            ///< Channel: 64 hex digits; else empty
+    uint32_t connections = 1;      ///< Channel: how many the migration has
     bool live = false;             ///< rounds before SuspendRequest
     uint32_t guestPid = 0;         ///< whose writes are tracked; 0: unknown
     uint32_t maxRounds = 0;        ///< fail when the guest is still too busy after so many; 0: never
@@ -107,6 +110,7 @@ struct Save {
         visit("regions", self.regions);
         visit("kind", self.kind);
         visit("secret", self.secret);
+        visit("connections", self.connections);
         visit("live", self.live);
         visit("guestPid", self.guestPid);
         visit("maxRounds", self.maxRounds);
@@ -131,8 +135,9 @@ struct Restore {
     StreamKind kind = StreamKind::File;
     uint32_t streamVersion = 2;         ///< 1: legacy, 2: libxl v2
     std::string secret;                 ///< Channel, Listener: 64 hex digits; else empty
-    uint32_t connectTimeoutMs = 30000;  ///< Listener: until a peer with the secret is there
-    uint32_t prefaceTimeoutMs = 2000;   ///< Listener: what one connector may take to show it
+    uint32_t connections = 1;           ///< Listener: how many the migration has
+    uint32_t connectTimeoutMs = 30000;  ///< Listener: until a peer with the secret has made them
+    uint32_t prefaceTimeoutMs = 10000;  ///< Listener: what one connector may take to show it
     ImageIndex index;                   ///< File: what the image says of itself; it is held to it
     bool bypassCache = false;           ///< with an index: read pages by direct I/O
 
@@ -144,6 +149,7 @@ struct Restore {
         visit("kind", self.kind);
         visit("streamVersion", self.streamVersion);
         visit("secret", self.secret);
+        visit("connections", self.connections);
         visit("connectTimeoutMs", self.connectTimeoutMs);
         visit("prefaceTimeoutMs", self.prefaceTimeoutMs);
         visit("index", self.index);
@@ -286,6 +292,7 @@ struct Progress {
     uint32_t iteration = 0;            ///< round, from 1
     uint64_t expectedDowntimeMs = 0;
     std::string tracker;               ///< "write-protect", "soft-dirty", "content-hash", "none"
+    uint32_t connections = 0;          ///< that carry pages; 0: none, a file
 
     template <typename Self, typename Visit>
     static void fields(Self &self, Visit &&visit)
@@ -303,6 +310,7 @@ struct Progress {
         visit("iteration", self.iteration);
         visit("expectedDowntimeMs", self.expectedDowntimeMs);
         visit("tracker", self.tracker);
+        visit("connections", self.connections);
     }
     bool operator==(const Progress &) const = default;
 };

@@ -58,6 +58,8 @@ static void addMemory(const TransferProgress &progress, TypedParams &params)
     params.add(VIR_DOMAIN_JOB_MEMORY_PAGE_SIZE, pageSize);
     if (!progress.tracker.empty())
         params.add("memory_dirty_tracker", progress.tracker.c_str());
+    if (progress.connections)
+        params.add("memory_connections", progress.connections);
 }
 
 TypedParams jobStats(const virDomainJobData *data, bool completed)

@@ -26,7 +26,6 @@ static const char *unsupportedFlag(unsigned flags)
         {VIR_MIGRATE_POSTCOPY, "post-copy"},
         {VIR_MIGRATE_POSTCOPY_RESUME, "resumed post-copy"},
         {VIR_MIGRATE_TLS, "TLS"},
-        {VIR_MIGRATE_PARALLEL, "parallel"},
         {VIR_MIGRATE_AUTO_CONVERGE, "auto-converging"},
         {VIR_MIGRATE_ZEROCOPY, "zero-copy"},
     };
@@ -52,7 +51,6 @@ static const char *unsupportedParameter(virTypedParameterPtr parameters, int cou
         {VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL, "auto-converging"},
         {VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT, "auto-converging"},
         {VIR_MIGRATE_PARAM_BANDWIDTH_POSTCOPY, "post-copy"},
-        {VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS, "parallel"},
         {VIR_MIGRATE_PARAM_TLS_DESTINATION, "TLS"},
     };
     for (const auto &[parameter, name] : names) {
@@ -61,6 +59,8 @@ static const char *unsupportedParameter(virTypedParameterPtr parameters, int cou
     }
     return nullptr;
 }
+
+static constexpr unsigned defaultConnections = 2;   // of a parallel migration, as QEMU's
 
 /// What every migration call has: who asks, and how.
 static Result<Request> makeRequest(virConnectPtr connection, unsigned long flags)
@@ -71,8 +71,12 @@ static Result<Request> makeRequest(virConnectPtr connection, unsigned long flags
     if (const char *name = unsupportedFlag(given))
         return makeError(ErrorCode::Unsupported, tr("%s migration is not supported"), tr(name));
     TRY(checkFlags(given, migration::supportedFlags));
+    if (given & VIR_MIGRATE_PARALLEL && given & VIR_MIGRATE_TUNNELLED)
+        return makeError(ErrorCode::Unsupported, "%s", tr("parallel migration cannot be tunnelled"));
     Request request;
     request.flags = given;
+    if (given & VIR_MIGRATE_PARALLEL)
+        request.connections = defaultConnections;
     request.connection = connection;
     return request;
 }
@@ -98,6 +102,23 @@ static std::string text(const char *value)
     return value ? value : "";
 }
 
+/// How many data connections are asked for.
+static Result<unsigned> readConnections(virTypedParameterPtr parameters, int count, const Request &request)
+{
+    int connections = 0;
+    const int given = virTypedParamsGetInt(parameters, count, VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS, &connections);
+    TRY(conf::check(given));
+    if (given == 0)
+        return request.connections;
+    if (!(request.flags & VIR_MIGRATE_PARALLEL))
+        return makeError(ErrorCode::InvalidArgument, "%s",
+                         tr("a number of connections is for parallel migration, which was not asked for"));
+    if (connections < 1 || connections > static_cast<int>(migration::maxConnections))
+        return makeError(ErrorCode::InvalidArgument, tr("parallel migration takes 1 to %u connections, not %d"),
+                         migration::maxConnections, connections);
+    return static_cast<unsigned>(connections);
+}
+
 /// Flags and parameters, checked.
 static Result<Request> readRequest(virConnectPtr connection, virTypedParameterPtr parameters, int count, unsigned flags)
 {
@@ -109,7 +130,7 @@ static Result<Request> readRequest(virConnectPtr connection, virTypedParameterPt
         VIR_TYPED_PARAM_STRING, VIR_MIGRATE_PARAM_DEST_XML, VIR_TYPED_PARAM_STRING, VIR_MIGRATE_PARAM_PERSIST_XML,
         VIR_TYPED_PARAM_STRING, VIR_MIGRATE_PARAM_LISTEN_ADDRESS, VIR_TYPED_PARAM_STRING,
         VIR_MIGRATE_PARAM_GRAPHICS_URI, VIR_TYPED_PARAM_STRING, VIR_MIGRATE_PARAM_BANDWIDTH, VIR_TYPED_PARAM_ULLONG,
-        nullptr)));
+        VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS, VIR_TYPED_PARAM_INT, nullptr)));
     request.uri = TRY(text(parameters, count, VIR_MIGRATE_PARAM_URI));
     request.listenAddress = TRY(text(parameters, count, VIR_MIGRATE_PARAM_LISTEN_ADDRESS));
     request.name = TRY(text(parameters, count, VIR_MIGRATE_PARAM_DEST_NAME));
@@ -119,6 +140,7 @@ static Result<Request> readRequest(virConnectPtr connection, virTypedParameterPt
     unsigned long long mebibytes = 0;
     TRY(conf::check(virTypedParamsGetULLong(parameters, count, VIR_MIGRATE_PARAM_BANDWIDTH, &mebibytes)));
     TRY(setBandwidth(request, mebibytes));
+    request.connections = TRY(readConnections(parameters, count, request));
     return request;
 }
 

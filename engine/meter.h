@@ -27,6 +27,7 @@ struct Statistics {
     uint32_t iteration = 0;
     std::chrono::milliseconds expectedDowntime{};
     std::string tracker = "none";
+    uint32_t connections = 0;       ///< that carry pages; 0: a file
     uint64_t deviceStateBytes = 0;
     std::chrono::milliseconds setup{};      ///< until the first page moved
     std::chrono::milliseconds suspending{}; ///< from asking for the suspend to having it

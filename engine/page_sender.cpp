@@ -9,9 +9,151 @@
 namespace godwit::engine {
 
 using namespace base;
+using stream::Stripe;
 namespace libxc = stream::libxc;
 
 alignas(pageSize) static constexpr std::array<std::byte, pageSize> zeroPage{};
+
+static std::vector<stream::Sink *> allSinks(stream::Sink &first, std::vector<stream::Sink *> further)
+{
+    further.insert(further.begin(), &first);
+    return further;
+}
+
+PageSender::PageSender(const MemoryMap &memory, stream::Sink &sink, const FurtherLanes<stream::Sink> &further,
+                       Meter &meter)
+    : memory_(memory), sinks_(allSinks(sink, further.streams)), interrupt_(further.interrupt), meter_(meter),
+      sent_(memory.filePages())
+{
+}
+
+/// One lane's part of a round.
+class PageSender::Lane
+{
+public:
+    Lane(PageSender &sender, const Round &round, Stripe stripe)
+        : sender_(sender), round_(round), stripe_(stripe), sink_(*sender.sinks_[stripe.index])
+    {
+    }
+
+    Result<void> send()
+    {
+        chooseRecordSize();
+        for (const Region &region : sender_.memory_.regions())
+            TRY(sendRegion(region));
+        return flush();
+    }
+
+private:
+    Result<void> sendRegion(const Region &region);
+    Result<void> add(Pfn pfn, uint64_t page);
+    const std::byte *take(uint64_t page);
+    void chooseRecordSize();
+    Result<void> flush();
+
+    PageSender &sender_;
+    const Round &round_;
+    const Stripe stripe_;
+    stream::Sink &sink_;
+    size_t recordPages_ = 0;
+    std::vector<uint64_t> words_;     // the record being built
+    std::vector<iovec> parts_;
+    std::vector<std::byte> copies_;   // of its pages, for trackers that want the content
+    uint64_t passed_ = 0;             // pages gone through since the last record
+    uint64_t constant_ = 0;
+};
+
+Result<void> PageSender::Lane::sendRegion(const Region &region)
+{
+    const PageSet &pages = round_.pages;
+    const uint64_t end = region.firstPage + region.pages;
+    for (uint64_t page = pages.next(region.firstPage); page < end; page = pages.next(page)) {
+        const Pfn pfn{region.firstPfn.value + (page - region.firstPage)};
+        if (!stripe_.has(pfn)) {
+            page += Stripe::leftFrom(pfn);
+            continue;
+        }
+        TRY(add(pfn, page));
+        page++;
+    }
+    return {};
+}
+
+Result<void> PageSender::Lane::add(Pfn pfn, uint64_t page)
+{
+    passed_++;
+    const std::byte *content = take(page);
+    if (!content) {
+        constant_++;
+        return {};
+    }
+    sender_.sent_.addShared(page);
+    words_.push_back(libxc::encodePageWord({pfn}));
+    auto *last = parts_.empty() ? nullptr : &parts_.back();
+    if (last && static_cast<std::byte *>(last->iov_base) + last->iov_len == content)
+        last->iov_len += pageSize;
+    else
+        parts_.push_back(stream::part(content, pageSize));
+    return words_.size() >= recordPages_ ? flush() : Result<void>();
+}
+
+/// What to send for a page; null when the other side has it already, all zeros.
+const std::byte *PageSender::Lane::take(uint64_t page)
+{
+    DirtyTracker *tracker = sender_.tracker_;
+    if (!round_.present.has(page)) {
+        if (!sender_.sent_.hasShared(page))
+            return nullptr;
+        if (tracker)
+            tracker->sent(page, zeroPage.data());
+        return zeroPage.data();
+    }
+    const std::byte *content = sender_.memory_.page(page);
+    if (tracker && tracker->wantsContent()) {
+        copies_.resize(recordPages_ * pageSize);
+        std::byte *copy = copies_.data() + words_.size() * pageSize;
+        std::memcpy(copy, content, pageSize);
+        content = copy;
+    }
+    if (isZeroPage(content) && !sender_.sent_.hasShared(page))
+        return nullptr;
+    if (tracker)
+        tracker->sent(page, content);
+    return content;
+}
+
+/// Many lanes make smaller records, so that what they hold together stays the same.
+void PageSender::Lane::chooseRecordSize()
+{
+    const uint64_t most = std::max<uint64_t>(libxc::pagesPerRecord / stripe_.count, stream::stripePages);
+    const uint64_t portion = sender_.limiter_ ? sender_.limiter_->portion() : ~uint64_t{0};
+    recordPages_ = std::clamp<uint64_t>(portion / pageSize, 1, most);
+}
+
+Result<void> PageSender::Lane::flush()
+{
+    const uint64_t before = sink_.offset();
+    const uint64_t pages = words_.size();
+    if (pages > 0)
+        TRY(libxc::writePages(sink_, words_, parts_));
+    words_.clear();
+    parts_.clear();
+    const uint64_t bytes = sink_.offset() - before;
+    sender_.meter_.update([&](Statistics &statistics) {
+        const uint64_t passed = passed_ * pageSize;
+        statistics.memoryProcessed += passed;
+        statistics.memoryRemaining -= std::min(passed, statistics.memoryRemaining);
+        statistics.normalPages += pages;
+        statistics.constantPages += constant_;
+        statistics.streamBytes += bytes;
+    });
+    passed_ = 0;
+    constant_ = 0;
+    if (sender_.limiter_)
+        sender_.limiter_->spend(bytes);
+    chooseRecordSize();
+    return {};
+}
 
 Result<void> PageSender::addPunched(PageSet &pages) const
 {
@@ -24,90 +166,25 @@ Result<void> PageSender::addPunched(PageSet &pages) const
 
 Result<void> PageSender::send(const PageSet &pages)
 {
-    const PageSet present = TRY(memory_.presentPages());
+    const Round round{pages, TRY(memory_.presentPages())};
     meter_.update([&](Statistics &statistics) { statistics.memoryRemaining = pages.count() * pageSize; });
-    chooseRecordSize();
-    for (const Region &region : memory_.regions())
-        TRY(sendRegion(region, pages, present));
-    return flush();
+    return runLanes(sinks_.size(), [&](size_t index) { return Lane(*this, round, {index, sinks_.size()}).send(); },
+                    interrupt_);
 }
 
-Result<void> PageSender::sendRegion(const Region &region, const PageSet &pages, const PageSet &present)
+Result<void> PageSender::end()
 {
-    const uint64_t end = region.firstPage + region.pages;
-    for (uint64_t page = pages.next(region.firstPage); page < end; page = pages.next(page + 1)) {
-        passed_++;
-        const std::byte *content = take(page, present.has(page));
-        if (!content) {
-            constant_++;
-            continue;
-        }
-        sent_.add(page);
-        words_.push_back(libxc::encodePageWord({Pfn{region.firstPfn.value + (page - region.firstPage)}}));
-        auto *last = parts_.empty() ? nullptr : &parts_.back();
-        if (last && static_cast<std::byte *>(last->iov_base) + last->iov_len == content)
-            last->iov_len += pageSize;
-        else
-            parts_.push_back(stream::part(content, pageSize));
-        if (words_.size() >= recordPages_)
-            TRY(flush());
-    }
+    for (size_t index = 1; index < sinks_.size(); index++)
+        TRY(libxc::writeEnd(*sinks_[index]));
     return {};
 }
 
-/// What to send for a page; null when the other side has it already, all zeros.
-const std::byte *PageSender::take(uint64_t page, bool present)
+uint64_t PageSender::offset() const
 {
-    if (!present) {
-        if (!sent_.has(page))
-            return nullptr;
-        if (tracker_)
-            tracker_->sent(page, zeroPage.data());
-        return zeroPage.data();
-    }
-    const std::byte *content = memory_.page(page);
-    if (tracker_ && tracker_->wantsContent()) {
-        copies_.resize(libxc::pagesPerRecord * pageSize);
-        std::byte *copy = copies_.data() + words_.size() * pageSize;
-        std::memcpy(copy, content, pageSize);
-        content = copy;
-    }
-    if (isZeroPage(content) && !sent_.has(page))
-        return nullptr;
-    if (tracker_)
-        tracker_->sent(page, content);
-    return content;
-}
-
-void PageSender::chooseRecordSize()
-{
-    const uint64_t portion = limiter_ ? limiter_->portion() : ~uint64_t{0};
-    recordPages_ = std::clamp<uint64_t>(portion / pageSize, 1, libxc::pagesPerRecord);
-}
-
-Result<void> PageSender::flush()
-{
-    const uint64_t before = sink_.offset();
-    const uint64_t pages = words_.size();
-    if (pages > 0)
-        TRY(libxc::writePages(sink_, words_, parts_));
-    words_.clear();
-    parts_.clear();
-    const uint64_t bytes = sink_.offset() - before;
-    meter_.update([&](Statistics &statistics) {
-        const uint64_t passed = passed_ * pageSize;
-        statistics.memoryProcessed += passed;
-        statistics.memoryRemaining -= std::min(passed, statistics.memoryRemaining);
-        statistics.normalPages += pages;
-        statistics.constantPages += constant_;
-        statistics.streamBytes = sink_.offset();
-    });
-    passed_ = 0;
-    constant_ = 0;
-    if (limiter_)
-        limiter_->spend(bytes);
-    chooseRecordSize();
-    return {};
+    uint64_t bytes = 0;
+    for (const stream::Sink *sink : sinks_)
+        bytes += sink->offset();
+    return bytes;
 }
 
 } // namespace godwit::engine

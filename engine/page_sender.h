@@ -2,50 +2,51 @@
 #pragma once
 
 #include "engine/dirty_tracker.h"
+#include "engine/lanes.h"
 #include "engine/limiter.h"
 #include "engine/meter.h"
 #include "stream/libxc_writer.h"
+#include "stream/stripes.h"
 
 namespace godwit::engine {
 
 /// Turns sets of pages into PAGE_DATA records. The other side begins with zeros, so a page
-/// that is zero, or a hole, is sent only if something else was sent for it before.
+/// that is zero, or a hole, is sent only if something else was sent for it before. With
+/// further lanes each page has its own (stream/stripes.h).
 class PageSender
 {
 public:
     /// All borrowed. `tracker` may be null: the guest stands still.
-    PageSender(const MemoryMap &memory, stream::Sink &sink, Meter &meter)
-        : memory_(memory), sink_(sink), meter_(meter), sent_(memory.filePages())
-    {
-    }
+    PageSender(const MemoryMap &memory, stream::Sink &sink, const FurtherLanes<stream::Sink> &further, Meter &meter);
 
     void setTracker(DirtyTracker *tracker) { tracker_ = tracker; }
     /// Null: as fast as it goes.
     void setLimiter(Limiter *limiter) { limiter_ = limiter; }
 
     base::Result<void> send(const PageSet &pages);
+    /// No page follows on any lane but the first.
+    base::Result<void> end();
+    /// Bytes written on all lanes together, whatever wrote them.
+    uint64_t offset() const;
 
     /// Pages that were sent and have since been given back: now holes, and no tracker sees it.
     base::Result<void> addPunched(PageSet &pages) const;
 
 private:
-    base::Result<void> sendRegion(const Region &region, const PageSet &pages, const PageSet &present);
-    const std::byte *take(uint64_t page, bool present);
-    void chooseRecordSize();
-    base::Result<void> flush();
+    class Lane;
+    /// What all lanes of a round look at.
+    struct Round {
+        const PageSet &pages;
+        PageSet present;
+    };
 
     const MemoryMap &memory_;
-    stream::Sink &sink_;
+    const std::vector<stream::Sink *> sinks_;
+    const std::function<void()> interrupt_;
     Meter &meter_;
     DirtyTracker *tracker_ = nullptr;
     Limiter *limiter_ = nullptr;
-    PageSet sent_;                    // pages for which data was ever sent
-    size_t recordPages_ = stream::libxc::pagesPerRecord;
-    std::vector<uint64_t> words_;     // the record being built
-    std::vector<iovec> parts_;
-    std::vector<std::byte> copies_;   // of its pages, for trackers that want the content
-    uint64_t passed_ = 0;             // pages gone through since the last record
-    uint64_t constant_ = 0;
+    PageSet sent_;                    // pages for which data was ever sent; shared by the lanes
 };
 
 } // namespace godwit::engine

@@ -17,6 +17,15 @@ public:
     uint64_t size() const { return size_; }
     bool has(uint64_t page) const { return words_[page / 64] >> (page % 64) & 1; }
     void add(uint64_t page) { words_[page / 64] |= uint64_t{1} << (page % 64); }
+    /// The same while other threads add and look up other pages.
+    bool hasShared(uint64_t page) const
+    {
+        return __atomic_load_n(&words_[page / 64], __ATOMIC_RELAXED) >> (page % 64) & 1;
+    }
+    void addShared(uint64_t page)
+    {
+        __atomic_fetch_or(&words_[page / 64], uint64_t{1} << (page % 64), __ATOMIC_RELAXED);
+    }
     void clear() { std::ranges::fill(words_, 0); }
 
     /// [first, end), clipped to the set.

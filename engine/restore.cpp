@@ -2,8 +2,10 @@
 #include "engine/restore.h"
 
 #include "base/i18n.h"
+#include "base/strprintf.h"
 #include "engine/zero_page.h"
 #include "stream/convert_reader.h"
+#include "stream/stripes.h"
 
 #include <cerrno>
 #include <unistd.h>
@@ -19,9 +21,9 @@ namespace {
 class MemoryFiller : public libxc::Handler
 {
 public:
-    MemoryFiller(const MemoryMap &memory, stream::Source &source, Meter &meter)
-        : memory_(memory), source_(source), meter_(meter), written_(memory.filePages()),
-          buffer_(stepPages * pageSize)
+    /// `written` is shared by the fillers of a transfer's lanes, each of its own stripe.
+    MemoryFiller(const MemoryMap &memory, PageSet &written, Meter &meter, stream::Stripe stripe)
+        : memory_(memory), written_(written), meter_(meter), stripe_(stripe), buffer_(stepPages * pageSize)
     {
     }
 
@@ -54,8 +56,12 @@ private:
 
     Result<void> fill(std::span<const libxc::PageWord> words, stream::Source &source)
     {
+        const uint64_t before = source.offset();
         numbers_.clear();
         for (const libxc::PageWord &word : words) {
+            if (!stripe_.has(word.pfn))
+                return makeError(ErrorCode::BadFormat, tr("page 0x%llx belongs on another connection"),
+                                 static_cast<unsigned long long>(word.pfn.value));
             const auto number = memory_.find(word.pfn);
             if (!number)
                 return makeError(ErrorCode::BadFormat, tr("page 0x%llx is no memory of this guest"),
@@ -70,7 +76,7 @@ private:
             statistics.normalPages += words.size();
             statistics.memoryProcessed += data.size();
             statistics.memoryRemaining -= std::min(data.size(), statistics.memoryRemaining);
-            statistics.streamBytes = source_.offset();
+            statistics.streamBytes += source.offset() - before;
         });
         return {};
     }
@@ -80,22 +86,22 @@ private:
     Result<size_t> writeRun(size_t first)
     {
         const auto isSuperfluous = [this](size_t i) {
-            return isZeroPage(&buffer_[i * pageSize]) && !written_.has(numbers_[i]);
+            return isZeroPage(&buffer_[i * pageSize]) && !written_.hasShared(numbers_[i]);
         };
         if (isSuperfluous(first))
             return first + 1;
         size_t end = first;
         do
-            written_.add(numbers_[end++]);
+            written_.addShared(numbers_[end++]);
         while (end < numbers_.size() && numbers_[end] == numbers_[end - 1] + 1 && !isSuperfluous(end));
         TRY(writeRam(memory_, numbers_[first], {&buffer_[first * pageSize], (end - first) * pageSize}));
         return end;
     }
 
     const MemoryMap &memory_;
-    stream::Source &source_;
+    PageSet &written_;
     Meter &meter_;
-    PageSet written_;
+    const stream::Stripe stripe_;
     std::vector<uint64_t> numbers_;   // of the pages in the buffer
     std::vector<std::byte> buffer_;
 };
@@ -148,13 +154,28 @@ Result<void> writeRam(const MemoryMap &memory, uint64_t page, std::span<const st
 }
 
 Result<std::vector<std::byte>> restore(const MemoryMap &memory, stream::Source &source, Meter &meter,
-                                       StreamVersion version)
+                                       StreamVersion version, const FurtherLanes<stream::Source> &further)
 {
     beginRestore(memory, meter);
-    MemoryFiller filler(memory, source, meter);
-    auto state = TRY(version == StreamVersion::Legacy ? stream::readLegacyStream(source, filler)
-                                                      : libxl::readStream(source, filler));
-    return endRestore(memory, meter, source.offset(), std::move(state));
+    PageSet written(memory.filePages());
+    std::optional<libxl::DeviceState> state;
+    const auto first = [&]() -> Result<void> {
+        MemoryFiller filler(memory, written, meter, {0, further.count()});
+        state = TRY(version == StreamVersion::Legacy ? stream::readLegacyStream(source, filler)
+                                                     : libxl::readStream(source, filler));
+        return {};
+    };
+    const auto other = [&](size_t index) -> Result<void> {
+        MemoryFiller filler(memory, written, meter, {index, further.count()});
+        TRY_IN(strprintf(tr("connection %zu"), index), libxc::readPages(*further.streams[index - 1], filler));
+        return {};
+    };
+    TRY(runLanes(further.count(), [&](size_t index) { return index == 0 ? first() : other(index); },
+                 further.interrupt));
+    uint64_t bytes = source.offset();
+    for (const stream::Source *one : further.streams)
+        bytes += one->offset();
+    return endRestore(memory, meter, bytes, std::move(state));
 }
 
 } // namespace godwit::engine

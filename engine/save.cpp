@@ -24,9 +24,10 @@ class Saver
 {
 public:
     Saver(const MemoryMap &memory, stream::Sink &sink, int deviceStatePipe, const SaveOptions &options,
-          SaveHost &host, Meter &meter)
+          SaveHost &host, Meter &meter, const FurtherLanes<stream::Sink> &further)
         : memory_(memory), sink_(sink), options_(options), host_(host), meter_(meter),
-          sender_(memory, sink, meter), limiter_([&host] { return host.limits().bandwidth; }),
+          sender_(memory, sink, further, meter),
+          limiter_([&host] { return host.limits().bandwidth; }, static_cast<unsigned>(further.count())),
           deviceState_(deviceStatePipe), dirty_(memory.allPages())
     {
         sender_.setLimiter(&limiter_);
@@ -100,16 +101,16 @@ private:
     Result<void> sendRound()
     {
         const auto begin = Meter::Clock::now();
-        const uint64_t before = sink_.offset();
+        const uint64_t before = sender_.offset();
         const auto sleptBefore = limiter_.slept();
         TRY(sender_.send(dirty_));
         // Older rounds count less and less; sleeping for the limit does not count at all,
         // because the last round will not be limited.
         const auto took = Meter::Clock::now() - begin;
-        bytes_ = bytes_ / 2 + static_cast<double>(sink_.offset() - before);
+        bytes_ = bytes_ / 2 + static_cast<double>(sender_.offset() - before);
         seconds_ = seconds_ / 2 + duration<double>(took - (limiter_.slept() - sleptBefore)).count();
         const double all = duration<double>(took).count();
-        const auto bandwidth = all > 0 ? static_cast<double>(sink_.offset() - before) / all : 0;
+        const auto bandwidth = all > 0 ? static_cast<double>(sender_.offset() - before) / all : 0;
         meter_.update([&](Statistics &statistics) { statistics.bandwidth = static_cast<uint64_t>(bandwidth); });
         return {};
     }
@@ -147,7 +148,8 @@ private:
         }
         meter_.update([](Statistics &statistics) { statistics.iteration++; });
         meter_.enter(Phase::LastMemory);
-        return sendRound();
+        TRY(sendRound());
+        return sender_.end();
     }
 
     Result<void> sendDeviceState()
@@ -158,7 +160,7 @@ private:
         TRY(libxl::writeTail(sink_, state));
         meter_.update([&](Statistics &statistics) {
             statistics.deviceStateBytes = state.size();
-            statistics.streamBytes = sink_.offset();
+            statistics.streamBytes = sender_.offset();
         });
         return {};
     }
@@ -179,9 +181,9 @@ private:
 } // namespace
 
 Result<void> save(const MemoryMap &memory, stream::Sink &sink, int deviceStatePipe, const SaveOptions &options,
-                  SaveHost &host, Meter &meter)
+                  SaveHost &host, Meter &meter, const FurtherLanes<stream::Sink> &further)
 {
-    return Saver(memory, sink, deviceStatePipe, options, host, meter).run();
+    return Saver(memory, sink, deviceStatePipe, options, host, meter, further).run();
 }
 
 } // namespace godwit::engine

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include "engine/lanes.h"
 #include "engine/memory_map.h"
 #include "engine/meter.h"
 #include "stream/fd_io.h"
@@ -37,10 +38,12 @@ struct SaveOptions {
 /// What our streams say they come from: the Xen whose format they follow.
 inline constexpr stream::libxc::DomainHeader domainHeader{stream::libxc::DomainType::X86Hvm, 4, 17};
 
-/// Write the guest to `sink` as a libxl stream, END included; nothing is flushed. When it
-/// fails after suspendGuest(), the guest stands still: the caller resumes it.
+/// Write the guest to `sink` as a libxl stream, END included, and the pages that belong there
+/// to `further`; nothing is flushed. When it fails after suspendGuest(), the guest stands still:
+/// the caller resumes it.
 base::Result<void> save(const MemoryMap &memory, stream::Sink &sink, int deviceStatePipe,
-                        const SaveOptions &options, SaveHost &host, Meter &meter);
+                        const SaveOptions &options, SaveHost &host, Meter &meter,
+                        const FurtherLanes<stream::Sink> &further = {});
 
 /// Where an aligned image goes (docs/stream.md, "Aligned image").
 struct ImageTarget {

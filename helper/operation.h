@@ -13,6 +13,9 @@ base::Result<void> runSave(Session &session, engine::Meter &meter, const control
 base::Result<void> runRestore(Session &session, engine::Meter &meter, const control::Restore &request,
                               std::vector<base::UniqueFd> fds);
 
+/// Whether a migration may have so many connections.
+base::Result<void> checkConnections(uint32_t count);
+
 /// An index of a message as the stream's code has it; nothing for a plain stream.
 std::optional<stream::AlignedIndex> toIndex(const control::ImageIndex &index);
 

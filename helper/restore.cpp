@@ -3,7 +3,7 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
-#include "channel/connection.h"
+#include "channel/admission.h"
 #include "engine/file_io.h"
 #include "engine/restore.h"
 
@@ -38,14 +38,16 @@ public:
         if (request_.streamVersion != legacy && request_.streamVersion != libxl2)
             return makeError(ErrorCode::Unsupported, tr("streams of version %u cannot be restored"),
                              request_.streamVersion);
-        const bool answered = TRY(connect());
-        if (!answered)
+        TRY(checkConnections(request_.connections));
+        TRY(connect());
+        if (sockets_.empty())
             return restore();
+        meter_.update([&](engine::Statistics &statistics) { statistics.connections = request_.connections; });
         // Nobody but the source needs the cause more than the driver does, so both get it.
-        session_.setPeer(streamFd());
+        session_.setPeer(sockets_[0].get());
         const auto outcome = restore();
-        session_.setPeer(-1);
-        if (auto sent = channel::sendOutcome(streamFd(), outcome); !sent && outcome)
+        session_.setPeer(nullptr);
+        if (auto sent = channel::sendOutcome(*sockets_[0], outcome); !sent && outcome)
             return std::move(sent).error();
         return outcome;
     }
@@ -53,38 +55,42 @@ public:
 private:
     int streamFd() const { return fds_[Restore::StreamFd].get(); }
 
-    /// Leaves a connected stream in StreamFd; true when its source awaits the outcome.
-    Result<bool> connect()
+    /// Leaves a connected stream in StreamFd, or the connections of a source that awaits the
+    /// outcome in sockets_.
+    Result<void> connect()
     {
         if (request_.kind == StreamKind::Channel)
             return admit();
         if (request_.kind == StreamKind::Listener)
             return accept();
         if (request_.kind == StreamKind::File || request_.kind == StreamKind::Plain)
-            return false;
+            return {};
         return makeError(ErrorCode::InvalidArgument, tr("cannot restore from such a stream"));
     }
 
-    Result<bool> admit()
+    Result<void> admit()
     {
         const auto secret = TRY(channel::parseSecret(request_.secret));
-        TRY(channel::admit(streamFd(), secret, milliseconds(request_.connectTimeoutMs)));
-        return true;
+        auto socket = std::make_unique<channel::Socket>(std::move(fds_[Restore::StreamFd]));
+        TRY(channel::admit(*socket, secret, milliseconds(request_.connectTimeoutMs)));
+        sockets_.push_back(std::move(socket));
+        return {};
     }
 
-    /// Replacing the fd closes the listener: nobody else shall connect.
-    Result<bool> accept()
+    /// Closes the listener: nobody else shall connect.
+    Result<void> accept()
     {
         meter_.enter(engine::Phase::Waiting);
         const milliseconds patience(request_.connectTimeoutMs);
-        UniqueFd &stream = fds_[Restore::StreamFd];
+        UniqueFd listener = std::move(fds_[Restore::StreamFd]);
         if (request_.secret.empty()) {
-            stream = TRY(channel::acceptAnyone(stream.get(), patience));
-            return false;
+            fds_[Restore::StreamFd] = TRY(channel::acceptAnyone(listener.get(), patience));
+            return {};
         }
-        const auto secret = TRY(channel::parseSecret(request_.secret));
-        stream = TRY(channel::acceptPeer(stream.get(), secret, patience, milliseconds(request_.prefaceTimeoutMs)));
-        return true;
+        const channel::Expected expected{TRY(channel::parseSecret(request_.secret)), request_.connections, patience,
+                                         milliseconds(request_.prefaceTimeoutMs)};
+        sockets_ = TRY(channel::acceptPeers(listener.get(), expected));
+        return {};
     }
 
     Result<void> restore()
@@ -99,8 +105,20 @@ private:
     {
         if (request_.kind == StreamKind::File && request_.streamVersion == libxl2 && engine::isRegularFile(streamFd()))
             return engine::restoreImage(memory, {streamFd(), toIndex(request_.index), request_.bypassCache}, meter_);
-        stream::FdSource source(streamFd());
-        return engine::restore(memory, source, meter_, static_cast<engine::StreamVersion>(request_.streamVersion));
+        const auto version = static_cast<engine::StreamVersion>(request_.streamVersion);
+        if (sockets_.empty()) {
+            stream::FdSource source(streamFd());
+            return engine::restore(memory, source, meter_, version);
+        }
+        const channel::Interrupt interrupt;
+        std::vector<std::unique_ptr<stream::Source>> sources;
+        for (const auto &socket : sockets_)
+            sources.push_back(std::make_unique<channel::ChannelSource>(*socket, interrupt));
+        engine::FurtherLanes<stream::Source> further;
+        for (size_t index = 1; index < sources.size(); index++)
+            further.streams.push_back(sources[index].get());
+        further.interrupt = [&interrupt] { interrupt.trip(); };
+        return engine::restore(memory, *sources[0], meter_, version, further);
     }
 
     Result<void> loadState(std::span<const std::byte> state)
@@ -146,6 +164,7 @@ private:
     engine::Meter &meter_;
     const Restore &request_;
     std::vector<UniqueFd> fds_;
+    channel::Sockets sockets_;
 };
 
 } // namespace

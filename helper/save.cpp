@@ -100,11 +100,11 @@ private:
         return {request_.live, static_cast<pid_t>(request_.guestPid), request_.maxRounds};
     }
 
-    Result<void> save(stream::Sink &sink)
+    Result<void> save(stream::Sink &sink, const engine::FurtherLanes<stream::Sink> &further = {})
     {
         const auto regions = TRY(toRegions(request_.regions));
         const auto memory = TRY(engine::MemoryMap::map(fds_[Save::RamFd].get(), regions));
-        return engine::save(memory, sink, fds_[Save::DeviceStateFd].get(), options(), host_, meter_);
+        return engine::save(memory, sink, fds_[Save::DeviceStateFd].get(), options(), host_, meter_, further);
     }
 
     Result<void> saveAligned(const stream::AlignedIndex &index)
@@ -130,11 +130,32 @@ private:
     Result<void> toChannel()
     {
         const auto secret = TRY(channel::parseSecret(request_.secret));
-        TRY(channel::present(streamFd(), secret, prefacePatience));
-        channel::ChannelSink sink(streamFd());
-        TRY(save(sink));
+        const auto sockets = TRY(connections());
+        TRY(channel::present(sockets, secret, prefacePatience));
+        channel::OutcomeReader outcome(*sockets[0]);
+        const channel::Interrupt interrupt;
+        std::vector<std::unique_ptr<stream::Sink>> sinks;
+        for (const auto &socket : sockets)
+            sinks.push_back(std::make_unique<channel::ChannelSink>(*socket, sinks.size(), outcome, interrupt));
+        engine::FurtherLanes<stream::Sink> further;
+        for (size_t index = 1; index < sinks.size(); index++)
+            further.streams.push_back(sinks[index].get());
+        further.interrupt = [&interrupt] { interrupt.trip(); };
+        TRY(save(*sinks[0], further));
         meter_.enter(engine::Phase::Finishing);
-        return channel::receiveOutcome(streamFd());
+        return outcome.await();
+    }
+
+    /// The stream's socket and the further ones, in the order of their indices.
+    Result<channel::Sockets> connections()
+    {
+        TRY(checkConnections(request_.connections));
+        meter_.update([&](engine::Statistics &statistics) { statistics.connections = request_.connections; });
+        channel::Sockets sockets;
+        sockets.push_back(std::make_unique<channel::Socket>(std::move(fds_[Save::StreamFd])));
+        for (size_t further = Save::FurtherFds; further < fds_.size(); further++)
+            sockets.push_back(std::make_unique<channel::Socket>(std::move(fds_[further])));
+        return sockets;
     }
 
     engine::Meter &meter_;
@@ -149,6 +170,14 @@ Result<void> runSave(Session &session, engine::Meter &meter, const Save &request
 {
     session.setLimits(request.bandwidth, request.downtimeMs);
     return Saving(session, meter, request, std::move(fds)).run();
+}
+
+Result<void> checkConnections(uint32_t count)
+{
+    if (count == 0 || count > stream::maxConnections)
+        return makeError(ErrorCode::InvalidArgument, tr("a migration has 1 to %u connections, not %u"),
+                         stream::maxConnections, count);
+    return {};
 }
 
 std::optional<stream::AlignedIndex> toIndex(const control::ImageIndex &index)

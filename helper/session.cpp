@@ -38,6 +38,7 @@ static control::Progress toMessage(const engine::Statistics &statistics)
     out.iteration = statistics.iteration;
     out.expectedDowntimeMs = static_cast<uint64_t>(statistics.expectedDowntime.count());
     out.tracker = statistics.tracker;
+    out.connections = statistics.connections;
     return out;
 }
 
@@ -127,8 +128,8 @@ void Session::handle(const control::Message &message)
 void Session::die(ErrorCode code, const char *reason)
 {
     finish(control::Failed{code, 0, reason});
-    if (const int peer = peer_; peer >= 0)
-        channel::sendOutcomeAtOnce(peer, reason);
+    if (channel::Socket *peer = peer_)
+        channel::sendOutcomeAtOnce(*peer, reason);
     ::_exit(exitFailed);
 }
 

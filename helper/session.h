@@ -9,6 +9,7 @@
 // main thread is in: the process holds nothing but fds and a shared mapping.
 
 #include "base/unique_fd.h"
+#include "channel/socket.h"
 #include "control/connection.h"
 #include "engine/meter.h"
 #include "engine/save.h"
@@ -45,8 +46,8 @@ public:
 
     engine::Limits limits() const;
     void setLimits(uint64_t bandwidth, uint32_t downtimeMs);
-    /// Whom to tell when we are aborted: the source of the stream, or -1.
-    void setPeer(int fd) { peer_ = fd; }
+    /// Whom to tell when we are aborted: the source of the stream (borrowed), or null.
+    void setPeer(channel::Socket *peer) { peer_ = peer; }
 
     void waitSuspended();
     control::StateLoaded waitStateLoaded();
@@ -65,7 +66,7 @@ private:
     std::thread thread_;
     std::atomic<uint64_t> bandwidth_{0};
     std::atomic<uint32_t> downtimeMs_{300};
-    std::atomic<int> peer_{-1};
+    std::atomic<channel::Socket *> peer_{nullptr};
 
     std::mutex mutex_;                  // for what follows
     std::condition_variable arrived_;

@@ -69,6 +69,7 @@ struct TransferProgress {
     uint64_t downtime = 0;           ///< measured: from the vCPUs' stop; 0 until then
     uint64_t setup = 0;              ///< until the first page was sent
     std::string tracker;             ///< how dirty pages are found
+    uint64_t connections = 0;        ///< that carry the memory; 0: a file
 };
 
 /// Told how a long operation goes: on the Host's event thread, and must not block.
@@ -106,6 +107,7 @@ struct SaveRequest {
     std::optional<ImageIndex> index; ///< for File, where the guest canAlign(): an aligned image
     bool bypassCache = false;        ///< keep the image out of the page cache, as far as it can be
     std::string secret;              ///< for Channel: hex, as the destination's cookie gave it
+    std::vector<base::UniqueFd> furtherStreams;   ///< for Channel: connections to the same place
     bool live = false;               ///< rounds while the guest runs; else it is stopped first
     /// The limits that hold at this moment; asked when the transfer can be told of changes.
     /// Called during the call, without locks; empty: the defaults.
@@ -130,6 +132,7 @@ struct ReceiveRequest {
     bool bypassCache = false;
     unsigned streamVersion = 2;      ///< 1 = legacy
     std::string secret;              ///< for Listener: hex, what the peer must present
+    unsigned connections = 1;        ///< for Listener: how many the peer makes
     std::chrono::milliseconds connectTimeout{30000};   ///< for Listener
 };
 

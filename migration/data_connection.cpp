@@ -6,6 +6,7 @@
 #include "conf/libvirt_error.h"
 
 #include <fcntl.h>
+#include <future>
 #include <netinet/tcp.h>
 
 namespace godwit::migration {
@@ -132,6 +133,18 @@ Result<UniqueFd> connectTo(const Endpoint &endpoint)
         ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0)
         return systemError(errno, "%s", tr("cannot set up a socket"));
     return fd;
+}
+
+Result<std::vector<UniqueFd>> connectTo(const Endpoint &endpoint, unsigned count)
+{
+    std::vector<std::future<Result<UniqueFd>>> attempts;
+    for (unsigned i = 1; i < count; i++)
+        attempts.push_back(std::async(std::launch::async, [&endpoint] { return connectTo(endpoint); }));
+    std::vector<UniqueFd> out;
+    out.push_back(TRY(connectTo(endpoint)));
+    for (auto &attempt : attempts)
+        out.push_back(TRY(attempt.get()));
+    return out;
 }
 
 } // namespace godwit::migration

@@ -9,6 +9,7 @@
 #include "conf/libvirt.h"
 
 #include <string>
+#include <vector>
 
 namespace godwit::migration {
 
@@ -37,5 +38,7 @@ base::Result<ListeningSocket> listenOn(const std::string &address, unsigned shor
 
 /// Connect to `endpoint`, giving up after some seconds.
 base::Result<base::UniqueFd> connectTo(const Endpoint &endpoint);
+/// Make so many connections, all at the same time.
+base::Result<std::vector<base::UniqueFd>> connectTo(const Endpoint &endpoint, unsigned count);
 
 } // namespace godwit::migration

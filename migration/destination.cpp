@@ -84,7 +84,11 @@ static Result<void> negotiate(Host &host, const Request &request, const char *te
             return makeError(ErrorCode::Unsupported, "%s",
                              tr("its data connection would come without a secret, which migration_plain_peers in "
                                 "godwit.conf does not let in"));
-        incoming.chosen = TRY(choose(offerOf(cookie), cookie.hostname, destinationAbilities(), here));
+        Abilities own = destinationAbilities();
+        if (!host.hypervisor().speaksChannel())
+            own.channels = 1;
+        incoming.chosen = TRY(choose(offerOf(cookie), cookie.hostname, own, here));
+        TRY(checkDemand(request.connections, incoming.chosen, cookie.hostname));
         return {};
     };
     auto decided = decide();
@@ -188,6 +192,7 @@ static Result<Cookie> startReceiving(Domain &domain, const Request &request, con
     reply.extension->abilities = incoming.chosen;
     hypervisor::ReceiveRequest receive;
     receive.streamVersion = incoming.chosen.streamVersionMax;
+    receive.connections = incoming.chosen.channels;
     if (request.tunnel) {
         TRY(receiveFromTunnel(domain, request.tunnel, std::move(receive)));
         return reply;

@@ -3,6 +3,8 @@
 
 #include "base/i18n.h"
 
+#include "stream/stripes.h"
+
 #include <algorithm>
 
 namespace godwit::migration {
@@ -21,6 +23,7 @@ Abilities destinationAbilities()
 {
     Abilities out;
     out.streamVersionMin = legacyStreamVersion;   // converted while it is read
+    out.channels = stream::maxConnections;
     return out;
 }
 
@@ -73,6 +76,14 @@ Result<Abilities> choose(const Abilities &offer, const std::string &sourceHost, 
     out.checkpoints = offer.checkpoints && own.checkpoints;
     out.postCopy = offer.postCopy && own.postCopy;
     return out;
+}
+
+Result<void> checkDemand(unsigned connections, const Abilities &chosen, const std::string &peer)
+{
+    if (connections != chosen.channels)
+        return makeError(ErrorCode::Unsupported, tr("host '%s' makes a parallel migration over %u connections, not %u"),
+                         peer.empty() ? "?" : peer.c_str(), chosen.channels, connections);
+    return {};
 }
 
 Result<void> checkChoice(const Abilities &offer, const Cookie &fromDestination, bool tunnelled)

@@ -22,6 +22,9 @@ Abilities offerOf(const Cookie &fromSource);
 base::Result<Abilities> choose(const Abilities &offer, const std::string &sourceHost, const Abilities &own,
                                const std::string &ownHost);
 
+/// What the caller asked for by flags and parameters is what was chosen.
+base::Result<void> checkDemand(unsigned connections, const Abilities &chosen, const std::string &peer);
+
 /// On the source: what the destination chose is something that `offer` has.
 /// A tunnel needs no secret: nobody else can get at it.
 base::Result<void> checkChoice(const Abilities &offer, const Cookie &fromDestination, bool tunnelled);

@@ -147,6 +147,10 @@ public:
             return {};
         return conf::check(virTypedParamsAddString(&list, &count, &room_, name, value.c_str()));
     }
+    Result<void> add(const char *name, unsigned value)
+    {
+        return conf::check(virTypedParamsAddInt(&list, &count, &room_, name, static_cast<int>(value)));
+    }
 
     virTypedParameterPtr list = nullptr;
     int count = 0;
@@ -196,6 +200,8 @@ Result<Peer::Prepared> Peer::prepare(const Request &request, const BeginReply &b
     TRY(parameters.add(VIR_MIGRATE_PARAM_DEST_NAME, request.name));
     TRY(parameters.add(VIR_MIGRATE_PARAM_URI, request.uri));
     TRY(parameters.add(VIR_MIGRATE_PARAM_LISTEN_ADDRESS, request.listenAddress));
+    if (flags & VIR_MIGRATE_PARALLEL)
+        TRY(parameters.add(VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS, request.connections));
     if (flags & VIR_MIGRATE_TUNNELLED) {
         prepared.stream.reset(TRY(conf::check(virStreamNew(peer, 0))));
         TRY(conf::check(takesParameters_

@@ -16,6 +16,7 @@
 #include "conf/handle.h"
 #include "domain/domain.h"
 #include "migration/cookie.h"
+#include "stream/stripes.h"
 
 #include <string>
 
@@ -30,6 +31,7 @@ struct Request {
     std::string uri;                  ///< URI
     std::string listenAddress;        ///< LISTEN_ADDRESS: where the destination listens
     uint64_t bandwidth = 0;           ///< bytes per second; 0 = unlimited
+    unsigned connections = 1;         ///< PARALLEL_CONNECTIONS
     std::string graphicsUri;          ///< GRAPHICS_URI
     std::string peerUri;              ///< the destination's daemon, for PEER2PEER
     virStream *tunnel = nullptr;      ///< TUNNELLED: where the data goes, instead of to `uri`; borrowed
@@ -42,12 +44,15 @@ inline bool isOffline(const Request &request)
     return request.flags & VIR_MIGRATE_OFFLINE;
 }
 
+/// How many data connections a migration may have.
+inline constexpr unsigned maxConnections = stream::maxConnections;
+
 /// Flags that are supported on both sides.
 inline constexpr unsigned supportedFlags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST |
                                            VIR_MIGRATE_UNDEFINE_SOURCE | VIR_MIGRATE_PAUSED |
                                            VIR_MIGRATE_CHANGE_PROTECTION | VIR_MIGRATE_UNSAFE |
                                            VIR_MIGRATE_ABORT_ON_ERROR | VIR_MIGRATE_PEER2PEER |
-                                           VIR_MIGRATE_TUNNELLED | VIR_MIGRATE_OFFLINE;
+                                           VIR_MIGRATE_TUNNELLED | VIR_MIGRATE_OFFLINE | VIR_MIGRATE_PARALLEL;
 
 /// What every cookie of ours begins with: the domain, this host, our child (domain locked).
 base::Result<Cookie> makeCookie(const domain::Domain &domain);

@@ -138,6 +138,14 @@ Result<Cookie> makeCookie(const Domain &domain)
     return cookie;
 }
 
+/// What Begin offers for a migration of this kind.
+static Abilities offerFor(const Request &request)
+{
+    Abilities offer = sourceAbilities();
+    offer.channels = request.connections;
+    return offer;
+}
+
 static Result<void> checkOffline(const Domain &domain, const Request &request)
 {
     if (!(request.flags & VIR_MIGRATE_PERSIST_DEST))
@@ -176,7 +184,7 @@ Result<BeginReply> begin(Domain &domain, const Request &request)
     BeginReply reply;
     reply.xml = TRY(outgoingXml(domain, request.xml));
     reply.cookie = TRY(makeCookie(domain));
-    reply.cookie.extension->abilities = sourceAbilities();
+    reply.cookie.extension->abilities = offerFor(request);
     reply.cookie.extension->persistentXml = TRY(outgoingPersistentXml(domain, request));
     // Without protection across the phases nobody promises to call Confirm.
     if (request.flags & VIR_MIGRATE_CHANGE_PROTECTION) {
@@ -203,7 +211,9 @@ static Result<void> checkReadiness(const Domain &domain, const Request &request,
         reason == VIR_DOMAIN_PAUSED_IOERROR)
         return makeError(ErrorCode::OperationInvalid, tr("domain '%s' stands still after an I/O error"),
                          domain.def()->name);
-    TRY(checkChoice(sourceAbilities(), destination, /* tunnelled= */ request.tunnel));
+    TRY(checkChoice(offerFor(request), destination, /* tunnelled= */ request.tunnel));
+    TRY(checkDemand(request.connections, destination.extension ? destination.extension->abilities : Abilities(),
+                    destination.hostname));
     if (!destination.extension && !domain.host().settings().migrationPlainPeers)
         return makeError(ErrorCode::Unsupported, "%s",
                          tr("the destination knows no secret for its data connection, and migration_plain_peers in "
@@ -267,7 +277,10 @@ static Result<hypervisor::TransferProgress> send(Domain &domain, const Request &
     if (endpoint.port == 0)
         return makeError(ErrorCode::InvalidArgument, tr("migration URI '%s' names no port"), request.uri.c_str());
     return domain.unlocked([&]() -> Result<hypervisor::TransferProgress> {
-        save.stream = TRY(connectTo(endpoint));
+        auto connections = TRY(connectTo(endpoint, request.connections));
+        save.stream = std::move(connections.front());
+        connections.erase(connections.begin());
+        save.furtherStreams = std::move(connections);
         return guest->save(std::move(save));
     });
 }

@@ -24,6 +24,22 @@ public:
     Result<void> run()
     {
         TRY_IN(tr("libxc image header"), readHeaders());
+        return readRecords();
+    }
+
+    /// Without headers, and with nothing but pages.
+    Result<void> runPages()
+    {
+        version_ = currentVersion;
+        domain_.type = DomainType::X86Hvm;
+        staticDataEnded_ = true;
+        pagesOnly_ = true;
+        return readRecords();
+    }
+
+private:
+    Result<void> readRecords()
+    {
         for (;;) {
             const uint64_t at = source_.offset();
             const RecordHeader header = TRY_IN(tr("libxc record"), readRecordHeader(source_));
@@ -34,7 +50,6 @@ public:
         }
     }
 
-private:
     static std::string context(const RecordInfo *info, RecordHeader header, uint64_t at)
     {
         const auto offset = static_cast<unsigned long long>(at);
@@ -64,6 +79,8 @@ private:
             return makeError(ErrorCode::Unsupported, tr("is unknown and not optional"));
         }
         TRY(check(*info, header.length));
+        if (pagesOnly_ && info->type != RecordType::PageData && info->type != RecordType::End)
+            return makeError(ErrorCode::BadFormat, tr("does not belong on this connection"));
         switch (info->type) {
         case RecordType::PageData:
             return readPageData(header.length);
@@ -108,7 +125,8 @@ private:
         Reader in(head);
         const uint32_t count = TRY(in.u32());
         TRY(in.zeros(4));
-        if (count == 0 || count > maxPagesPerRecord || uint64_t{count} * 8 + 8 > length)
+        const uint32_t most = pagesOnly_ ? pagesPerRecord : maxPagesPerRecord;
+        if (count == 0 || count > most || uint64_t{count} * 8 + 8 > length)
             return makeError(ErrorCode::BadFormat, tr("has %u pages in %u bytes"), count, length);
         TRY(readWords(count));
         size_t pages = 0;
@@ -151,6 +169,7 @@ private:
     uint32_t version_ = 0;
     DomainHeader domain_;
     bool staticDataEnded_ = false;
+    bool pagesOnly_ = false;
     std::vector<PageWord> words_;   // kept from record to record for its memory
 };
 
@@ -159,6 +178,11 @@ private:
 Result<void> readStream(Source &source, Handler &handler)
 {
     return StreamReader(source, handler).run();
+}
+
+Result<void> readPages(Source &source, Handler &handler)
+{
+    return StreamReader(source, handler).runPages();
 }
 
 } // namespace godwit::stream::libxc

@@ -27,4 +27,8 @@ public:
 /// streams and records that do not belong to the stream's version or guest type.
 base::Result<void> readStream(Source &source, Handler &handler);
 
+/// Read PAGE_DATA records of at most pagesPerRecord pages up to an END record, and nothing
+/// else: what the further connections of a migration carry (docs/channel.md).
+base::Result<void> readPages(Source &source, Handler &handler);
+
 } // namespace godwit::stream::libxc

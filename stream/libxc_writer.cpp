@@ -41,13 +41,18 @@ Result<void> writePages(Sink &sink, std::span<const uint64_t> words, std::vector
     return sink.write(data);   // pages and words are multiples of 8: no padding
 }
 
+Result<void> writeEnd(Sink &sink)
+{
+    return write(sink, RecordType::End);
+}
+
 Result<void> writeHvmTail(Sink &sink, const TscInfo &tsc, std::span<const std::byte> context,
                           std::span<const HvmParam> params)
 {
     TRY(write(sink, RecordType::X86TscInfo, encodeTscInfo(tsc)));
     TRY(write(sink, RecordType::HvmContext, context));
     TRY(write(sink, RecordType::HvmParams, encodeHvmParams(params)));
-    return write(sink, RecordType::End);
+    return writeEnd(sink);
 }
 
 } // namespace godwit::stream::libxc

@@ -15,6 +15,9 @@ base::Result<void> writeHead(Sink &sink, const DomainHeader &header);
 /// is used up.
 base::Result<void> writePages(Sink &sink, std::span<const uint64_t> words, std::vector<iovec> &data);
 
+/// The END record alone, after which there are no more pages.
+base::Result<void> writeEnd(Sink &sink);
+
 /// What an HVM stream has after its pages, END included.
 base::Result<void> writeHvmTail(Sink &sink, const TscInfo &tsc, std::span<const std::byte> context,
                                 std::span<const HvmParam> params);

@@ -85,9 +85,13 @@ Result<std::shared_ptr<Transfer>> MachineGuest::beginSaving(SaveRequest &request
     order.downtimeMs = static_cast<uint32_t>(limits.downtime.count());
     order.index = toControl(request.index);
     order.bypassCache = request.bypassCache;
-    const int fds[] = {ram_.get(), request.stream.get(), state.get()};
+    order.connections = static_cast<uint32_t>(request.furtherStreams.size() + 1);
+    std::vector<int> fds{ram_.get(), request.stream.get(), state.get()};
+    for (const UniqueFd &further : request.furtherStreams)
+        fds.push_back(further.get());
     auto helper = HelperProcess::start(loop_, facts_.helper, std::move(order), fds);
     request.stream.reset();
+    request.furtherStreams.clear();
     if (!helper) {
         (void)call("closefd", Json::object({{"fdname", Transfer::pipeName}})).has_value();
         return std::move(helper).error();
@@ -200,6 +204,7 @@ Result<void> MachineGuest::beginReceiving(ReceiveRequest &request)
     order.kind = toControl(request.kind);
     order.streamVersion = request.streamVersion;
     order.secret = request.secret;
+    order.connections = request.connections;
     order.connectTimeoutMs = static_cast<uint32_t>(request.connectTimeout.count());
     order.index = toControl(request.index);
     order.bypassCache = request.bypassCache;

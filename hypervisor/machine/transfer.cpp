@@ -107,6 +107,7 @@ static TransferProgress translate(const control::Progress &from)
     to.iteration = from.iteration;
     to.expectedDowntime = from.expectedDowntimeMs;
     to.tracker = from.tracker;
+    to.connections = from.connections;
     return to;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What two processes do with these is in helper_test; here are the corners.
-#include "channel/connection.h"
+#include "channel/admission.h"
 
-#include <fcntl.h>
+#include <array>
 #include <future>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -14,93 +14,153 @@ using namespace std::chrono_literals;
 
 namespace {
 
+/// A migration's connections, both ends.
 struct Connection : testing::Test {
-    void SetUp() override
+    void SetUp() override { connect(1); }
+    void connect(size_t count)
     {
-        int ends[2];
-        ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-        source.reset(ends[0]);
-        destination.reset(ends[1]);
+        sources.clear();
+        destinations.clear();
+        while (sources.size() < count) {
+            int ends[2];
+            ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+            sources.push_back(std::make_unique<Socket>(UniqueFd(ends[0])));
+            destinations.push_back(std::make_unique<Socket>(UniqueFd(ends[1])));
+        }
     }
+    Socket &source() { return *sources[0]; }
+    Socket &destination() { return *destinations[0]; }
+
     Secret secret = parseSecret(std::string(64, '7')).value();
-    UniqueFd source, destination;
+    Sockets sources, destinations;
+    Interrupt interrupt;
 };
+
+/// Write until it fails.
+Error failureOf(ChannelSink &sink)
+{
+    const std::vector<std::byte> data(1 << 20);
+    Result<void> written;
+    for (int i = 0; i < 10000 && written; i++)
+        written = sink.write(data);
+    return written ? makeError(ErrorCode::Internal, "written") : written.error();
+}
 
 } // namespace
 
 TEST_F(Connection, IsAdmittedWithTheSecretOnly)
 {
     Result<void> presented;
-    std::thread other([&] { presented = present(source.get(), secret, 30s); });
-    EXPECT_TRUE(admit(destination.get(), secret, 30s));
+    std::thread other([&] { presented = present(sources, secret, 30s); });
+    EXPECT_TRUE(admit(destination(), secret, 30s));
     other.join();
     EXPECT_TRUE(presented);
 
     Secret wrong = secret;
     wrong[31] ^= std::byte{1};
-    other = std::thread([&] { presented = present(source.get(), wrong, 30s); });
-    EXPECT_FALSE(admit(destination.get(), secret, 30s));
-    destination.reset();
+    other = std::thread([&] { presented = present(sources, wrong, 30s); });
+    EXPECT_FALSE(admit(destination(), secret, 30s));
+    destinations.clear();
     other.join();
     EXPECT_FALSE(presented);
 }
 
 TEST_F(Connection, IsGivenUpWhenNothingComes)
 {
-    EXPECT_EQ(admit(destination.get(), secret, 10ms).error().code, ErrorCode::TimedOut);
-    EXPECT_EQ(present(source.get(), secret, 10ms).error().code, ErrorCode::TimedOut);
+    EXPECT_EQ(admit(destination(), secret, 10ms).error().code, ErrorCode::TimedOut);
+    EXPECT_EQ(present(sources, secret, 10ms).error().code, ErrorCode::TimedOut);
 }
 
 TEST_F(Connection, BringsTheOutcome)
 {
-    ASSERT_TRUE(sendOutcome(destination.get(), {}));
-    EXPECT_TRUE(receiveOutcome(source.get()));
+    ASSERT_TRUE(sendOutcome(destination(), {}));
+    OutcomeReader outcome(source());
+    EXPECT_TRUE(outcome.await());
+    EXPECT_TRUE(outcome.await()) << "it stands";
 }
 
 TEST_F(Connection, BringsTheCauseOfAFailureAndEndsAtOnce)
 {
-    const auto fail = [](int fd) {
+    const auto fail = [](Socket *socket) {
         const auto begin = std::chrono::steady_clock::now();
-        EXPECT_TRUE(sendOutcome(fd, makeError(ErrorCode::Internal, "no such device")));
+        EXPECT_TRUE(sendOutcome(*socket, makeError(ErrorCode::Internal, "no such device")));
         return std::chrono::steady_clock::now() - begin;
     };
-    auto heard = std::async(std::launch::async, fail, destination.get());
-    EXPECT_EQ(receiveOutcome(source.get()).error().message, "destination: no such device");
-    int silent[2];
-    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, silent), 0);
-    const UniqueFd silentSource(silent[0]), itsDestination(silent[1]);
-    EXPECT_LT(heard.get(), fail(itsDestination.get())) << "must not wait as for a source that stays";
+    auto heard = std::async(std::launch::async, fail, &destination());
+    EXPECT_EQ(OutcomeReader(source()).await().error().message, "destination: no such device");
+    const auto whenHeard = heard.get();
+    connect(1);
+    EXPECT_LT(whenHeard, fail(&destination())) << "must not wait as for a source that stays";
 }
 
 TEST_F(Connection, FailsWhenItEndsWithoutAnOutcome)
 {
     for (size_t length : {0u, 1u, 8u, 9u}) {
-        SetUp();
+        connect(1);
         const auto raw = encodeOutcome(OutcomeStatus::Failed, "cut off");
-        ASSERT_EQ(::send(destination.get(), raw.data(), length, 0), static_cast<ssize_t>(length));
-        destination.reset();
-        EXPECT_EQ(receiveOutcome(source.get()).error().message, "the destination closed the data connection");
+        ASSERT_EQ(::send(destination().fd(), raw.data(), length, 0), static_cast<ssize_t>(length));
+        destinations.clear();
+        EXPECT_EQ(OutcomeReader(source()).await().error().message, "the destination closed the data connection");
     }
 }
 
 TEST_F(Connection, ShowsAFailedDestinationToTheWriterInTheMiddle)
 {
     std::thread other([&] {
-        EXPECT_TRUE(sendOutcome(destination.get(), makeError(ErrorCode::Internal, "broken")));
+        EXPECT_TRUE(sendOutcome(destination(), makeError(ErrorCode::Internal, "broken")));
     });
-    ChannelSink sink(source.get());
-    const std::vector<std::byte> data(1 << 20);
-    Result<void> written;
-    for (int i = 0; i < 10000 && written; i++)
-        written = sink.write(data);
-    ASSERT_FALSE(written);
-    EXPECT_EQ(written.error().message, "destination: broken");
+    OutcomeReader outcome(source());
+    ChannelSink sink(source(), 0, outcome, interrupt);
+    EXPECT_EQ(failureOf(sink).message, "destination: broken");
     other.join();
 }
 
 TEST_F(Connection, ShowsADeadDestinationToTheWriter)
 {
-    destination.reset();
-    ChannelSink sink(source.get());
-    EXPECT_FALSE(sink.write(std::vector<std::byte>(100)));
+    destinations.clear();
+    OutcomeReader outcome(source());
+    ChannelSink sink(source(), 0, outcome, interrupt);
+    EXPECT_EQ(failureOf(sink).message, "the destination closed the data connection");
+}
+
+TEST_F(Connection, ThatBreaksAsksTheFirstForTheCause)
+{
+    connect(2);
+    sendOutcomeAtOnce(destination(), "the emulator has ended");
+    destinations[1].reset();
+    OutcomeReader outcome(source());
+    ChannelSink sink(*sources[1], 1, outcome, interrupt);
+    EXPECT_EQ(failureOf(sink).message, "destination: the emulator has ended");
+    ChannelSink first(source(), 0, outcome, interrupt);
+    EXPECT_EQ(failureOf(first).message, "destination: the emulator has ended") << "the cause is told to all";
+}
+
+TEST_F(Connection, ThatBreaksAloneIsNamed)
+{
+    connect(3);
+    destinations[2].reset();
+    OutcomeReader outcome(source());
+    ChannelSink sink(*sources[2], 2, outcome, interrupt);
+    EXPECT_EQ(failureOf(sink).message, "connection 2: the destination closed the data connection");
+}
+
+TEST_F(Connection, IsLeftWhenAnotherHasFailed)
+{
+    OutcomeReader outcome(source());
+    ChannelSink sink(source(), 0, outcome, interrupt);
+    auto writer = std::async(std::launch::async, [&] { return failureOf(sink); });
+    std::this_thread::sleep_for(20ms);   // most likely it is stuck by now
+    interrupt.trip();
+    EXPECT_EQ(writer.get().code, ErrorCode::Aborted);
+
+    connect(1);
+    const Interrupt another;
+    ChannelSource silent(destination(), another);
+    auto reader = std::async(std::launch::async, [&] {
+        std::array<std::byte, 1> byte;
+        return silent.read(byte);
+    });
+    std::this_thread::sleep_for(20ms);
+    another.trip();
+    EXPECT_EQ(reader.get().error().code, ErrorCode::Aborted);
 }

@@ -60,9 +60,29 @@ TEST(PrefaceCodec, RejectsEveryFlippedBitOutsideTheSecret)
     for (size_t bit = 0; bit < 8 * good.size(); bit++) {
         Bytes bad = good;
         bad[bit / 8] ^= static_cast<std::byte>(1u << bit % 8);
+        // One of 1, 3, 5, 9 or 17 connections is as good as the only one.
         const bool inSecret = bit / 8 >= 24 && bit / 8 < 56;
-        EXPECT_EQ(decodePreface(bad).has_value(), inSecret) << bit;
+        const bool inCount = bit / 8 == 23 && bad[23] != std::byte{0} && bad[23] <= std::byte{32};
+        EXPECT_EQ(decodePreface(bad).has_value(), inSecret || inCount) << bit;
     }
+}
+
+TEST(PrefaceCodec, HoldsTheLimitsOfIndexAndCount)
+{
+    const auto decodes = [](uint32_t index, uint32_t count) {
+        Preface preface = samplePreface();
+        preface.index = index;
+        preface.count = count;
+        return decodePreface(encodePreface(preface)).has_value();
+    };
+    constexpr uint32_t most = godwit::stream::maxConnections;
+    EXPECT_TRUE(decodes(0, 1));
+    EXPECT_TRUE(decodes(most - 1, most));
+    EXPECT_FALSE(decodes(0, 0));
+    EXPECT_FALSE(decodes(1, 1));
+    EXPECT_FALSE(decodes(most, most));
+    EXPECT_FALSE(decodes(0, most + 1));
+    EXPECT_FALSE(decodes(~0u, ~0u));
 }
 
 TEST(OutcomeCodec, HoldsItsLimits)

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <gtest/gtest.h>
 #include <thread>
+#include <vector>
 
 using godwit::engine::Limiter;
 using namespace std::chrono_literals;
@@ -46,4 +47,23 @@ TEST(Limiter, NoticesThatTheLimitIsLifted)
     limiter.spend(1'000'000);
     EXPECT_LT(limiter.slept(), 500s) << "half of what the limit would have cost";
     lifter.join();
+}
+
+TEST(Limiter, KeepsOneRateForAllWhoShareIt)
+{
+    constexpr unsigned threads = 4;
+    Limiter alone([] { return uint64_t{100'000'000}; });
+    Limiter limiter([] { return uint64_t{100'000'000}; }, threads);
+    EXPECT_EQ(limiter.portion(), alone.portion() / threads);
+    const auto begin = std::chrono::steady_clock::now();
+    std::vector<std::thread> senders;
+    for (unsigned thread = 0; thread < threads; thread++)
+        senders.emplace_back([&] {
+            for (int i = 0; i < 10; i++)
+                limiter.spend(1'250'000);
+        });
+    for (std::thread &sender : senders)
+        sender.join();
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, 390ms);   // 500 ms less what the bucket holds
+    EXPECT_GE(limiter.slept(), 290ms);
 }

@@ -41,13 +41,16 @@ HelperProcess::~HelperProcess()
     wait();
 }
 
-void HelperProcess::save(control::Save request, int ramFd, int streamFd)
+void HelperProcess::save(control::Save request, int ramFd, int streamFd, const std::vector<UniqueFd> &further)
 {
     int ends[2];
     ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
     stateWrite_.reset(ends[1]);
     const UniqueFd theirs(ends[0]);
-    const std::array fds{ramFd, streamFd, theirs.get()};
+    std::vector<int> fds{ramFd, streamFd, theirs.get()};
+    for (const UniqueFd &one : further)
+        fds.push_back(one.get());
+    request.connections = static_cast<uint32_t>(further.size() + 1);
     ASSERT_TRUE(control::send(control_.get(), request, fds));
 }
 

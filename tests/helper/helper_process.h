@@ -26,7 +26,7 @@ public:
     ~HelperProcess();
 
     /// Ask for an operation. The device-state pipe is made here.
-    void save(control::Save request, int ramFd, int streamFd);
+    void save(control::Save request, int ramFd, int streamFd, const std::vector<base::UniqueFd> &further = {});
     void restore(control::Restore request, int ramFd, int streamFd);
 
     /// Answer messages until Done or Failed (returned), or the helper's silent end (Failed

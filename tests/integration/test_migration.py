@@ -21,6 +21,11 @@ class MigrationCase(Case):
     def migrate(self, *flags, uri=None, name="guest", timeout=90):
         return self.source.virsh("migrate", name, uri or self.target.tcp_uri, *flags, timeout=timeout)
 
+    def sent(self):
+        """MiB sent so far."""
+        number, unit = re.search(r"Data processed:\s+([0-9.]+) (\S+)", self.source.virsh("domjobinfo", "guest")).groups()
+        return float(number) * {"B": 1 / 2**20, "KiB": 1 / 1024, "MiB": 1, "GiB": 1024}[unit]
+
     def assert_moved(self, guest, name="guest"):
         """The guest runs on the target alone, went on where it was and lost nothing."""
         self.assertEqual(state(self.target.virsh, name), ("running", "migrated"))
@@ -176,11 +181,6 @@ class Progress(MigrationCase):
         self.assertEqual(self.source.virsh.finish(process, timeout=90)[0], 0)
         self.assert_moved(guest)
 
-    def sent(self):
-        """MiB sent so far."""
-        number, unit = re.search(r"Data processed:\s+([0-9.]+) (\S+)", self.source.virsh("domjobinfo", "guest")).groups()
-        return float(number) * {"B": 1 / 2**20, "KiB": 1 / 1024, "MiB": 1, "GiB": 1024}[unit]
-
     def test_downtime_limit_is_kept_and_changed(self):
         guest, process = self.start(bandwidth=40)
         self.source.virsh("migrate-setmaxdowntime", "guest", 500)
@@ -202,6 +202,68 @@ class Progress(MigrationCase):
         self.source.virsh("migrate-setspeed", "guest", 30)
         self.migrate("--live", "--timeout", 3, "--timeout-suspend")
         self.assert_moved(guest)
+
+
+class Parallel(MigrationCase):
+    """Memory over several connections."""
+
+    def established(self):
+        """TCP connections to the target's migration ports."""
+        ports = range(self.target.first_migration_port, self.target.first_migration_port + 64)
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            rows = [line.split() for line in table][1:]
+        return sum(row[3] == "01" and int(row[2].split(":")[1], 16) in ports for row in rows)
+
+    def migrate_slowly(self, *flags):
+        guest = self.running_guest(self.source, memory=256, fill=160, rate=4000)
+        self.source.virsh("migrate-setspeed", "guest", 20)
+        process = self.source.virsh.popen("migrate", "guest", self.target.tcp_uri, "--live", "--parallel", *flags)
+        wait_until(lambda: "Memory processed" in self.source.virsh("domjobinfo", "guest"), "memory is on its way")
+        return guest, process
+
+    def test_two_connections_unless_more_are_asked_for(self):
+        guest = self.running_guest(self.source, memory=256, fill=160, rate=4000)
+        self.migrate("--live", "--parallel")
+        self.assert_moved(guest)
+        self.target.virsh("migrate", "guest", self.source.tcp_uri, "--live", "--parallel", "--parallel-connections", 8)
+        self.assertEqual(state(self.source.virsh, "guest")[0], "running")
+        guest.assert_runs_on()
+        guest.assert_never_ran_twice()
+
+    def test_all_are_there_and_share_one_limit(self):
+        guest, process = self.migrate_slowly("--parallel-connections", 4)
+        wait_until(lambda: self.established() == 4, "four connections")
+        before, then = self.sent(), time.monotonic()
+        time.sleep(2)
+        rate = (self.sent() - before) / (time.monotonic() - then)
+        self.assertLess(rate, 30)
+        self.assertGreater(rate, 8)
+        self.source.virsh("migrate-setspeed", "guest", 0)
+        self.assertEqual(self.source.virsh.finish(process, timeout=90)[0], 0)
+        self.assert_moved(guest)
+
+    def test_aborted_it_leaves_the_guest_running(self):
+        guest, process = self.migrate_slowly("--parallel-connections", 32)
+        self.source.virsh("domjobabort", "guest")
+        self.assertNotEqual(self.source.virsh.finish(process, timeout=90)[0], 0)
+        guest.assert_runs_on()
+        self.assertIsNone(state(self.target.virsh, "guest"))
+        self.migrate("--live", "--parallel")
+        self.assert_moved(guest)
+
+    def test_what_cannot_be_is_refused(self):
+        guest = self.running_guest(self.source)
+        for flags, message in ((("--parallel", "--parallel-connections", 33), "1 to 32 connections, not 33"),
+                               (("--parallel-connections", 4), "was not asked for"),
+                               (("--parallel", "--tunnelled", "--p2p"), "mutually exclusive"),
+                               (("--compressed",), "compressed migration is not supported"),
+                               (("--compressed", "--comp-methods", "xbzrle"), "compress")):
+            code, _, err = self.source.virsh.finish(
+                self.source.virsh.popen("migrate", "guest", self.target.tcp_uri, "--live", *map(str, flags)))
+            self.assertNotEqual(code, 0, flags)
+            self.assertIn(message, err)
+            self.assertIsNone(state(self.target.virsh, "guest"))
+        guest.assert_runs_on()
 
 
 class DirectIo(MigrationCase):
