@@ -40,6 +40,7 @@ static std::pair<int, int> describeStop(StopCause cause)
     case StopCause::User:
     case StopCause::Saving:
     case StopCause::Migrating:
+    case StopCause::Rebooting:
     case StopCause::Unknown: break;
     }
     return {VIR_DOMAIN_PAUSED_UNKNOWN, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED};
@@ -47,7 +48,9 @@ static std::pair<int, int> describeStop(StopCause cause)
 
 void GuestEvents::guestPaused(StopCause cause)
 {
-    if (cause == StopCause::User || cause == StopCause::Saving || cause == StopCause::Migrating)
+    // Who asked for it sets the state; and a reboot is one event, guestReset().
+    if (cause == StopCause::User || cause == StopCause::Saving || cause == StopCause::Migrating ||
+        cause == StopCause::Rebooting)
         return;
     later([cause](Domain &domain) {
         // It may have been resumed since.

@@ -30,7 +30,7 @@
 namespace godwit::hypervisor {
 
 /// Why a guest's vCPUs stand still.
-enum class StopCause { Unknown, User, Saving, Migrating, IoError, Watchdog, Panicked, ShuttingDown };
+enum class StopCause { Unknown, User, Saving, Migrating, IoError, Watchdog, Panicked, ShuttingDown, Rebooting };
 
 /// Why a guest is no more.
 enum class DeathCause { PoweredOff, Destroyed, Crashed, Failed };

@@ -146,6 +146,7 @@ private:
     void onMonitorClosed(const base::Error &why);
     void onProcessEnd();
     void rebootInPlace();
+    void rebootFailed(const base::Error &why);
     void quit();
     std::shared_ptr<GuestListener> listener();
     std::shared_ptr<Transfer> transfer();

@@ -93,8 +93,10 @@ void MachineGuest::onShutdown(const Json &data)
                           : reason == "guest-panic" ? DeathCause::Crashed
                                                     : DeathCause::PoweredOff;
     }
-    if (reboot)
+    if (reboot) {
+        expectStop(StopCause::Rebooting);   // QEMU stops it as if it were to end
         return rebootInPlace();
+    }
     // On a signal, or when told to quit, it goes by itself.
     if (reason == "host-signal" || reason == "host-qmp-quit")
         return;
@@ -107,14 +109,23 @@ void MachineGuest::rebootInPlace()
 {
     qmp_->submit("system_reset", {}, [weak = weak_from_this()](Result<Json> result) {
         auto self = weak.lock();
-        if (!self || !result)
+        if (!self)
             return;
-        self->qmp_->submit("cont", {}, [name = self->facts_.name](Result<Json> resumed) {
-            if (!resumed)
-                log(LogLevel::Error, "domain '%s': cannot go on after its reboot: %s", name.c_str(),
-                    resumed.error().message.c_str());
+        if (!result)
+            return self->rebootFailed(result.error());
+        self->qmp_->submit("cont", {}, [weak](Result<Json> resumed) {
+            auto resumer = weak.lock();
+            if (resumer && !resumed)
+                resumer->rebootFailed(resumed.error());
         });
     });
+}
+
+void MachineGuest::rebootFailed(const Error &why)
+{
+    log(LogLevel::Error, "domain '%s': cannot go on after its reboot: %s", facts_.name.c_str(), why.message.c_str());
+    if (const auto told = listener())
+        told->guestPaused(StopCause::Unknown);
 }
 
 void MachineGuest::quit()

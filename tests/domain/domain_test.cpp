@@ -94,6 +94,7 @@ TEST_F(DomainTest, StopsThatWereAskedForAreNotNews)
         {StopCause::User, VIR_DOMAIN_RUNNING_BOOTED},
         {StopCause::Saving, VIR_DOMAIN_RUNNING_BOOTED},
         {StopCause::Migrating, VIR_DOMAIN_RUNNING_BOOTED},
+        {StopCause::Rebooting, VIR_DOMAIN_RUNNING_BOOTED},
         {StopCause::IoError, VIR_DOMAIN_PAUSED_IOERROR},
         {StopCause::Watchdog, VIR_DOMAIN_PAUSED_WATCHDOG},
         {StopCause::Panicked, VIR_DOMAIN_PAUSED_CRASHED},
@@ -106,7 +107,7 @@ TEST_F(DomainTest, StopsThatWereAskedForAreNotNews)
         FakeWorld::get().machine(root_, "web1")->stop(cause);
         settle(domain);
         int reason = 0;
-        const bool asked = cause == StopCause::User || cause == StopCause::Saving || cause == StopCause::Migrating;
+        const bool asked = expected == VIR_DOMAIN_RUNNING_BOOTED;
         EXPECT_EQ(domain.state(&reason), asked ? VIR_DOMAIN_RUNNING : VIR_DOMAIN_PAUSED);
         EXPECT_EQ(reason, expected);
     }

@@ -91,6 +91,19 @@ TEST_F(MachineGuestTest, ThatPowersOffEndsItsProcess)
     EXPECT_FALSE(processExists(guest_->pid()));
 }
 
+TEST_F(MachineGuestTest, ThatPowersOffToRebootGoesOn)
+{
+    create(Program::PowerOff);
+    ASSERT_TRUE(guest_->reboot());
+    ASSERT_TRUE(guest_->unpause());
+    EXPECT_TRUE(journal_->waitFor("paused rebooting"));
+    EXPECT_TRUE(journal_->waitFor("reset"));
+    // The second time, nobody has asked for a reboot.
+    EXPECT_TRUE(journal_->waitFor("died powered-off"));
+    EXPECT_EQ(journal_->count("running"), 2u);
+    EXPECT_EQ(journal_->count("shutting-down"), 1u);
+}
+
 TEST_F(MachineGuestTest, ThatResetsGoesOn)
 {
     create(Program::Reset);

@@ -46,7 +46,7 @@ void Journal::write(const std::string &entry)
 void Journal::guestPaused(StopCause cause)
 {
     static const char *names[] = {"unknown", "user", "saving", "migrating", "io-error", "watchdog", "panicked",
-                                  "shutting-down"};
+                                  "shutting-down", "rebooting"};
     write(std::string("paused ") + names[static_cast<size_t>(cause)]);
 }
 

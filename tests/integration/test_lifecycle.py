@@ -152,6 +152,7 @@ class Life(Case):
             self.assertEqual(self.virsh("domid", "guest"), number)
             # Once or more: SeaBIOS answers a warm reset by one of its own.
             self.assertTrue(events.of("guest", "reboot"))
+            self.assertEqual(events.of("guest"), [])
 
     def test_a_reboot_from_inside_keeps_the_domain(self):
         guest = self.running_guest(self.source)
