@@ -7,6 +7,7 @@
 #include "stream/convert_records.h"
 #include "stream/legacy_compression.h"
 #include "stream/libxl_format.h"
+#include "stream/temporary_file.h"
 
 #include <array>
 #include <cerrno>
@@ -114,7 +115,7 @@ public:
         const auto type = static_cast<uint32_t>(libxl::RecordType::EmulatorContext);
         if (length)
             return copyRecord(type, head, source, *length);
-        const UniqueFd file = TRY(legacy::openTemporaryFile(options_.read.temporaryFolder));
+        const UniqueFd file = TRY(openTemporaryFile(options_.read.temporaryFolder));
         FdSink spool(file.get());
         const uint32_t spooled = TRY(copyToEnd(source, spool));
         if (::lseek(file.get(), 0, SEEK_SET) < 0)

@@ -21,7 +21,7 @@ static constexpr size_t bufferSize = 256 * 1024;   // stays in the processor's c
 // From file to file. What is read is hardly ever aligned to blocks where it is written, and
 // then copy_file_range() takes twice as long as one write() of what is mapped. The pages are
 // the page cache's, so that a large window takes no memory from anybody.
-static constexpr uint64_t mappingSize = 32 * 1024 * 1024;
+static constexpr uint64_t mappingSize = 8 * 1024 * 1024;
 static constexpr uint64_t mappedWrite = 1024 * 1024;   // more makes the page cache look for larger pieces than it has
 
 std::span<const std::byte> FileWindow::at(int fd, uint64_t offset)

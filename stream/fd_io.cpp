@@ -48,16 +48,35 @@ Result<void> Source::read(std::span<std::byte> into)
     return read(parts);
 }
 
+static constexpr size_t appendStep = 256 * 1024;
+// Room is taken at once, which moves nothing around; memory is what is written there.
+static constexpr size_t mostRoom = 32 * 1024 * 1024;
+
 Result<void> Source::append(std::vector<std::byte> &to, size_t count)
 {
-    constexpr size_t step = 256 * 1024;
+    to.reserve(to.size() + std::min(count, mostRoom));
     while (count > 0) {
-        const size_t had = to.size(), some = std::min(step, count);
+        const size_t had = to.size(), some = std::min(appendStep, count);
         to.resize(had + some);
         TRY(read(std::span(to).subspan(had)));
         count -= some;
     }
     return {};
+}
+
+Result<size_t> Source::appendUpTo(std::vector<std::byte> &to, size_t count)
+{
+    const size_t before = to.size();
+    to.reserve(before + std::min(count, mostRoom));
+    while (to.size() - before < count) {
+        const size_t had = to.size(), want = std::min(appendStep, before + count - had);
+        to.resize(had + want);
+        const size_t came = TRY(readUpTo(std::span(to).subspan(had)));
+        to.resize(had + came);
+        if (came < want)
+            break;
+    }
+    return to.size() - before;
 }
 
 Result<size_t> Source::readUpTo(std::span<std::byte> into)

@@ -27,6 +27,8 @@ public:
     /// Exactly so many more to the end of `to`, which grows as the bytes come: the count may be
     /// somebody else's claim.
     base::Result<void> append(std::vector<std::byte> &to, size_t count);
+    /// The same, but a source that ends before is no error; returns how many came.
+    base::Result<size_t> appendUpTo(std::vector<std::byte> &to, size_t count);
     /// As many as there are, up to `into`'s size: less only at the end.
     base::Result<size_t> readUpTo(std::span<std::byte> into);
 

@@ -2,6 +2,7 @@
 #include "stream/legacy_compression.h"
 
 #include "base/i18n.h"
+#include "stream/temporary_file.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -23,21 +24,6 @@ static constexpr uint8_t unchangedPage = 0x00;
 static constexpr uint8_t wholePage = 0x80;
 static constexpr uint8_t unchangedRun = 0x80;
 static constexpr size_t wordSize = 4;
-
-Result<UniqueFd> openTemporaryFile(const std::string &folder)
-{
-    const char *environment = std::getenv("TMPDIR");
-    const std::string place = !folder.empty() ? folder : environment && *environment ? environment : "/var/tmp";
-    UniqueFd file(::open(place.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (file)
-        return file;
-    std::string name = place + "/godwit-XXXXXX";   // where the file system has no O_TMPFILE
-    file.reset(::mkostemp(name.data(), O_CLOEXEC));
-    if (!file)
-        return systemError(errno, tr("cannot make a temporary file in %s"), place.c_str());
-    ::unlink(name.c_str());
-    return file;
-}
 
 static off_t slotOf(Pfn pfn)
 {

@@ -16,9 +16,6 @@
 
 namespace godwit::stream::legacy {
 
-/// An unlinked file in `folder`; "": $TMPDIR, or /var/tmp.
-base::Result<base::UniqueFd> openTemporaryFile(const std::string &folder);
-
 using Page = std::span<std::byte, base::pageSize>;
 
 /// The last contents of pages, by number, in a sparse file that appears with the first one.

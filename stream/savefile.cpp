@@ -115,7 +115,7 @@ void encodeExtension(Writer &out, const SavefileExtension &extension)
     out.zeros(spare * sizeof(uint32_t));
 }
 
-Result<void> checkXml(const std::string &xml, size_t alignment)
+Result<void> checkXml(std::string_view xml, size_t alignment)
 {
     if (xml.find('\0') != xml.npos)
         return makeError(ErrorCode::InvalidArgument, tr("the domain XML has a NUL inside"));
@@ -168,7 +168,7 @@ Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, const Save
 }
 
 Result<std::vector<std::byte>> rewriteSavefile(std::span<const std::byte> header, SavefileVersion version,
-                                               const std::string &xml)
+                                               std::string_view xml)
 {
     const SavefileHeader old = TRY(decodeSavefileHeader(header));
     const bool aligned = old.extension && old.extension->layout == SavefileLayout::Aligned;
@@ -223,7 +223,7 @@ Result<SavefileHeader> decodeSavefileHeader(std::span<const std::byte> header)
     return out;
 }
 
-Result<std::string> decodeSavefileXml(const SavefileHeader &header, std::span<const std::byte> xml)
+Result<std::string_view> findSavefileXml(const SavefileHeader &header, std::span<const std::byte> xml)
 {
     if (xml.size() != header.xmlLength)
         return makeError(ErrorCode::BadFormat, tr("the image ends inside its domain XML, after %zu of %u bytes"),
@@ -236,7 +236,12 @@ Result<std::string> decodeSavefileXml(const SavefileHeader &header, std::span<co
         return makeError(ErrorCode::BadFormat, tr("the image's domain XML goes on after its NUL"));
     if (header.extension && crc32(xml, header.headerChecksum) != header.checksum)
         return makeError(ErrorCode::BadFormat, tr("the image's header or domain XML is damaged: the checksum is wrong"));
-    return std::string(text.substr(0, end));
+    return text.substr(0, end);
+}
+
+Result<std::string> decodeSavefileXml(const SavefileHeader &header, std::span<const std::byte> xml)
+{
+    return std::string(TRY(findSavefileXml(header, xml)));
 }
 
 Result<Savefile> readSavefile(int fd)
@@ -246,18 +251,8 @@ Result<Savefile> readSavefile(int fd)
     Savefile out;
     const size_t got = TRY(source.readUpTo(raw));
     out.header = TRY(decodeSavefileHeader(std::span(raw).first(got)));
-    // Grown as the bytes come: the length is somebody else's claim.
     std::vector<std::byte> xml;
-    constexpr size_t step = 256 * 1024;
-    while (xml.size() < out.header.xmlLength) {
-        const size_t had = xml.size();
-        const size_t want = std::min<size_t>(step, out.header.xmlLength - had);
-        xml.resize(had + want);
-        const size_t count = TRY(source.readUpTo(std::span(xml).subspan(had)));
-        xml.resize(had + count);
-        if (count < want)
-            break;
-    }
+    TRY(source.appendUpTo(xml, out.header.xmlLength));
     out.xml = TRY(decodeSavefileXml(out.header, xml));
     out.streamOffset = source.offset();
     return out;

@@ -79,10 +79,12 @@ base::Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, cons
 /// The same for an image whose first savefileHeaderSize bytes are `header`: all else in them
 /// stays as it is, byte order and stock words included, and a checksum is renewed.
 base::Result<std::vector<std::byte>> rewriteSavefile(std::span<const std::byte> header, SavefileVersion version,
-                                                     const std::string &xml);
+                                                     std::string_view xml);
 base::Result<SavefileHeader> decodeSavefileHeader(std::span<const std::byte> header);
 
-/// The text of the XML bytes that `header` announced: checks length, NUL and checksum.
+/// The text in the XML bytes that `header` announced: checks length, NUL and checksum.
+base::Result<std::string_view> findSavefileXml(const SavefileHeader &header, std::span<const std::byte> xml);
+/// The same as a copy.
 base::Result<std::string> decodeSavefileXml(const SavefileHeader &header, std::span<const std::byte> xml);
 
 /// Read the head of an image; `fd` then stands at the stream's first byte.

@@ -18,7 +18,7 @@ using namespace base;
 
 // Holds the head and the words of a PAGE_DATA as Xen writes it, so that such a record
 // takes one system call, whatever its data.
-static constexpr size_t windowSize = 16 * 1024;
+static constexpr size_t windowSize = 8 * 1024 + 512;
 static constexpr size_t wasteSize = 256 * 1024;
 
 SkimSource::SkimSource(int fd, uint64_t offset, std::span<const std::byte> start) : FdSource(fd)

@@ -188,24 +188,15 @@ struct Head {
 /// Up to `length` bytes, grown as they come: the length is somebody else's claim.
 Result<std::vector<std::byte>> readAtMost(Source &source, size_t length)
 {
-    constexpr size_t step = 256 * 1024;
     std::vector<std::byte> out;
-    while (out.size() < length) {
-        const size_t had = out.size(), want = std::min(step, length - had);
-        out.resize(had + want);
-        const size_t count = TRY(source.readUpTo(std::span(out).subspan(had)));
-        out.resize(had + count);
-        if (count < want)
-            break;
-    }
+    TRY(source.appendUpTo(out, length));
     return out;
 }
 
 Result<std::vector<std::byte>> completeHeader(Source &source, std::span<const std::byte> start, size_t size)
 {
     std::vector<std::byte> out(start.begin(), start.end());
-    const auto rest = TRY(readAtMost(source, size - start.size()));
-    out.insert(out.end(), rest.begin(), rest.end());
+    TRY(source.appendUpTo(out, size - start.size()));
     return out;
 }
 
@@ -217,7 +208,8 @@ Result<void> verifyLibvirtHead(Findings &findings, Source &source, Head &head)
         head.broken = true;
         return findings.end(0, tr("image header"), header.error());
     }
-    const auto xml = decodeSavefileXml(*header, TRY(readAtMost(source, header->xmlLength)));
+    const auto body = TRY(readAtMost(source, header->xmlLength));
+    const auto xml = findSavefileXml(*header, body);
     if (!xml)
         TRY(findings.end(savefileHeaderSize, tr("domain XML"), xml.error()));
     head.legacy = header->version == SavefileVersion::Legacy;
@@ -233,7 +225,8 @@ Result<void> verifyXlHead(Findings &findings, Source &source, Head &head)
         head.broken = true;
         return findings.end(0, tr("image header"), header.error());
     }
-    const auto config = decodeXlSavefileData(*header, TRY(readAtMost(source, header->dataLength)));
+    const auto data = TRY(readAtMost(source, header->dataLength));
+    const auto config = findXlSavefileConfig(*header, data);
     if (!config)
         TRY(findings.end(xlSavefileHeaderSize, tr("optional data"), config.error()));
     head.legacy = header->isLegacy();

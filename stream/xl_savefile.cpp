@@ -45,18 +45,24 @@ Result<XlSavefileHeader> decodeXlSavefileHeader(std::span<const std::byte> raw)
     return header;
 }
 
-Result<std::optional<std::string>> decodeXlSavefileData(const XlSavefileHeader &header, std::span<const std::byte> data)
+Result<std::optional<std::string_view>> findXlSavefileConfig(const XlSavefileHeader &header, std::span<const std::byte> data)
 {
     if (data.size() != header.dataLength)
         return makeError(ErrorCode::BadFormat, tr("the image ends inside its optional data, after %zu of %u bytes"),
                          data.size(), header.dataLength);
     if (data.empty())
-        return std::optional<std::string>();
+        return std::optional<std::string_view>();
     Reader in(data, header.order);
     const uint32_t length = TRY(in.u32());
     if (length > in.left())
         return makeError(ErrorCode::BadFormat, tr("the configuration claims %u bytes of %zu"), length, in.left());
-    return std::optional(std::string(asText(TRY(in.bytes(length)))));
+    return std::optional(asText(TRY(in.bytes(length))));
+}
+
+Result<std::optional<std::string>> decodeXlSavefileData(const XlSavefileHeader &header, std::span<const std::byte> data)
+{
+    const auto config = TRY(findXlSavefileConfig(header, data));
+    return config ? std::optional(std::string(*config)) : std::nullopt;
 }
 
 Result<std::vector<std::byte>> encodeXlSavefile(const XlSavefile &savefile)

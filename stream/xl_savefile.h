@@ -41,6 +41,9 @@ bool isXlSavefile(std::span<const std::byte> start);
 base::Result<std::vector<std::byte>> encodeXlSavefile(const XlSavefile &savefile);
 base::Result<XlSavefileHeader> decodeXlSavefileHeader(std::span<const std::byte> header);
 /// The configuration in the optional data, if there is any; more behind it is allowed.
+base::Result<std::optional<std::string_view>> findXlSavefileConfig(const XlSavefileHeader &header,
+                                                                   std::span<const std::byte> data);
+/// The same as a copy.
 base::Result<std::optional<std::string>> decodeXlSavefileData(const XlSavefileHeader &header,
                                                               std::span<const std::byte> data);
 

@@ -18,15 +18,15 @@ Result<std::vector<std::byte>> convertedHead(const Input &input)
 {
     if (input.savefile)
         return rewriteSavefile(std::span(input.head).first(savefileHeaderSize), SavefileVersion::Libxl2,
-                               input.savefile->xml);
+                               *input.config);
     if (!input.xl)
         return std::vector<std::byte>();
     // Only a flag changes; what stands behind the configuration stays, too.
     constexpr size_t flagsAt = 36;
     const auto head = std::span(input.head);
-    Writer out(input.xl->header.order);
+    Writer out(input.xl->order);
     out.bytes(head.first(flagsAt));
-    out.u32(input.xl->header.mandatoryFlags | xlFlagStreamV2);
+    out.u32(input.xl->mandatoryFlags | xlFlagStreamV2);
     out.bytes(head.subspan(out.size()));
     return out.take();
 }

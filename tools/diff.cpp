@@ -23,75 +23,88 @@ using Number = unsigned long long;
 struct Side {
     Input input;
     ImageDigest digest;
-
-    std::optional<std::string> configuration() const
-    {
-        if (input.savefile)
-            return input.savefile->xml;
-        if (input.xl && input.xl->config)
-            return input.xl->config->substr(0, input.xl->config->find('\0'));
-        return std::nullopt;
-    }
 };
 
-std::string onlyIn(const std::string &what, const Side &side)
+/// What differs goes to standard output, unless only the exit status matters.
+class Differences
 {
-    return strprintf(tr("%s: only in %s\n"), what.c_str(), side.input.name.c_str());
-}
+public:
+    explicit Differences(bool brief) : brief_(brief) {}
 
-std::string compareConfiguration(const Side &before, const Side &after)
+    void add(const std::string &text)
+    {
+        found_ = true;
+        if (!brief_)
+            std::fputs(text.c_str(), stdout);
+    }
+    void addOnlyIn(const std::string &what, const Side &side)
+    {
+        add(strprintf(tr("%s: only in %s\n"), what.c_str(), side.input.name.c_str()));
+    }
+    bool found() const { return found_; }
+    /// There is nothing more to learn.
+    bool settled() const { return brief_ && found_; }
+
+private:
+    bool brief_, found_ = false;
+};
+
+void compareConfiguration(const Side &before, const Side &after, Differences &out)
 {
-    const auto old = before.configuration(), now = after.configuration();
+    const auto old = configurationText(before.input), now = configurationText(after.input);
     const std::string what = before.input.savefile || after.input.savefile ? tr("Domain XML") : tr("Configuration");
     if (old == now)
-        return "";
+        return;
     if (!old || !now)
-        return onlyIn(what, old ? before : after);
-    const std::string lines = unifiedDiff(*old, *now);
-    return strprintf(tr("%s differs:\n"), what.c_str()) + lines;
+        return out.addOnlyIn(what, old ? before : after);
+    out.add(strprintf(tr("%s differs:\n"), what.c_str()) + unifiedDiff(*old, *now));
 }
 
-std::string compareMemory(const ImageDigest &before, const ImageDigest &after)
+/// Twice over the hashes: the ranges may be too many to be kept.
+Result<void> compareMemory(const ImageDigest &before, const ImageDigest &after, Differences &out)
 {
-    const auto ranges = differingPages(before, after);
-    if (ranges.empty())
-        return "";
-    uint64_t pages = 0;
-    std::string lines;
-    for (const PageRange &range : ranges) {
+    uint64_t pages = 0, ranges = 0;
+    TRY(compareHashes(before.pages, after.pages, [&](PageRange range) {
+        pages += range.end - range.first;
+        ranges++;
+    }));
+    if (pages == 0)
+        return {};
+    out.add(strprintf(tr("Memory differs: %llu pages in %llu ranges\n"), Number{pages}, Number{ranges}));
+    if (out.settled())
+        return {};
+    return compareHashes(before.pages, after.pages, [&](PageRange range) {
         const uint64_t count = range.end - range.first;
-        pages += count;
-        lines += count == 1 ? strprintf(tr("  page 0x%llx\n"), Number{range.first})
-                            : strprintf(tr("  pages 0x%llx-0x%llx (%llu)\n"), Number{range.first}, Number{range.end - 1},
-                                        Number{count});
-    }
-    return strprintf(tr("Memory differs: %llu pages in %zu ranges\n"), Number{pages}, ranges.size()) + lines;
+        out.add(count == 1 ? strprintf(tr("  page 0x%llx\n"), Number{range.first})
+                           : strprintf(tr("  pages 0x%llx-0x%llx (%llu)\n"), Number{range.first}, Number{range.end - 1},
+                                       Number{count}));
+    });
 }
 
-std::string compareParts(const Side &before, const Side &after)
+void compareParts(const Side &before, const Side &after, Differences &out)
 {
     std::set<std::string> names;
     for (const Side *side : {&before, &after})
         for (const auto &[name, part] : side->digest.parts)
             names.insert(name);
-    std::string out;
     for (const std::string &name : names) {
         const auto old = before.digest.parts.find(name), now = after.digest.parts.find(name);
         if (old == before.digest.parts.end() || now == after.digest.parts.end())
-            out += onlyIn(name, now == after.digest.parts.end() ? before : after);
+            out.addOnlyIn(name, now == after.digest.parts.end() ? before : after);
         else if (old->second != now->second)
-            out += strprintf(tr("%s differs: %llu and %llu bytes\n"), name.c_str(), Number{old->second.length},
-                             Number{now->second.length});
+            out.add(strprintf(tr("%s differs: %llu and %llu bytes\n"), name.c_str(), Number{old->second.length},
+                              Number{now->second.length}));
     }
-    return out;
 }
 
-std::string compare(const Side &before, const Side &after)
+Result<void> compare(const Side &before, const Side &after, Differences &out)
 {
-    std::string out = compareConfiguration(before, after);
+    compareConfiguration(before, after, out);
     if (before.digest.head.domain.type != after.digest.head.domain.type)
-        out += tr("The guests' types differ\n");
-    return out + compareMemory(before.digest, after.digest) + compareParts(before, after);
+        out.add(tr("The guests' types differ\n"));
+    TRY(compareMemory(before.digest, after.digest, out));
+    compareParts(before, after, out);
+    return {};
 }
 
 } // namespace
@@ -111,20 +124,21 @@ Result<ExitCode> runDiff(const Command &command, int argc, char **argv)
     if (names->front() == "-" && names->back() == "-")
         return makeError(ErrorCode::InvalidArgument, "%s", tr("only one of the images can be standard input"));
 
-    std::vector<Side> sides;
+    std::vector<Input> inputs;
     for (const std::string &name : *names)
-        sides.push_back({TRY(openInput(name)), {}});
-    for (Side &side : sides) {
-        Progress progress(strprintf(tr("Reading %s"), side.input.name.c_str()), side.input.size, showProgress);
+        inputs.push_back(TRY(openInput(name)));
+    std::vector<Side> sides;
+    for (Input &input : inputs) {
+        Progress progress(strprintf(tr("Reading %s"), input.name.c_str()), input.size, showProgress);
         options.progress = [&](uint64_t offset) { progress.update(offset); };
-        auto read = digest(side.input, options);
+        auto read = digest(input, options);
         progress.clear();
-        side.digest = TRY(std::move(read));
+        ImageDigest found = TRY(std::move(read));
+        sides.push_back({std::move(input), std::move(found)});
     }
-    const std::string differences = compare(sides.front(), sides.back());
-    if (!brief)
-        std::fputs(differences.c_str(), stdout);
-    return differences.empty() ? ExitCode::Fine : ExitCode::No;
+    Differences differences(brief);
+    TRY(compare(sides.front(), sides.back(), differences));
+    return differences.found() ? ExitCode::No : ExitCode::Fine;
 }
 
 } // namespace godwit::tools

@@ -45,7 +45,7 @@ void onText(GMarkupParseContext *context, const char *text, size_t length, void 
 
 } // namespace
 
-Result<DomainSummary> summariseDomain(const std::string &xml)
+Result<DomainSummary> summariseDomain(std::string_view xml)
 {
     Reading reading;
     const GMarkupParser parser{onStart, nullptr, onText, nullptr, nullptr};

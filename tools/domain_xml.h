@@ -15,6 +15,6 @@ struct DomainSummary {
 };
 
 /// An error, with line and column, when the text is no well-formed XML with <domain> as its root.
-base::Result<DomainSummary> summariseDomain(const std::string &xml);
+base::Result<DomainSummary> summariseDomain(std::string_view xml);
 
 } // namespace godwit::tools

@@ -78,7 +78,7 @@ Result<void> copyStream(const Input &input, int sink, Progress &progress)
 Result<void> replaceXml(const Input &input, const std::string &path, const std::string &xml, std::optional<bool> showProgress)
 {
     const auto head = TRY_IN(input.name, rewriteSavefile(std::span(input.head).first(savefileHeaderSize),
-                                                         input.savefile->header.version, xml));
+                                                         input.savefile->version, xml));
     Output output = TRY(Output::open(path));
     FdSink sink(output.fd());
     TRY(sink.write(head));
@@ -109,7 +109,7 @@ Result<ExitCode> runEditXml(const Command &command, int argc, char **argv)
         return makeError(ErrorCode::Unsupported, tr("%s is no image of libvirt's and has no domain XML"), input.name.c_str());
     if (!input.isFile)
         return makeError(ErrorCode::Unsupported, tr("%s is no regular file"), input.name.c_str());
-    const std::string &old = input.savefile->xml;
+    const std::string old(*input.config);
     const std::string xml = file ? TRY(readText(*file)) : TRY(editText(old, checkXml));
     TRY(checkXml(xml));
     if (xml == old)

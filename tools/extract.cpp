@@ -17,13 +17,10 @@ using namespace stream;
 
 namespace {
 
-/// Domain XML, or xl's configuration.
-Result<std::string> configurationOf(const Input &input)
+Result<std::string_view> configurationOf(const Input &input)
 {
-    if (input.savefile)
-        return input.savefile->xml;
-    if (input.xl && input.xl->config)
-        return input.xl->config->substr(0, input.xl->config->find('\0'));
+    if (const auto text = configurationText(input))
+        return *text;
     return makeError(ErrorCode::Unsupported, tr("%s has no domain XML and no configuration"), input.name.c_str());
 }
 
@@ -87,7 +84,7 @@ Result<void> checkWanted(const Wanted &wanted)
 
 Result<void> writeConfiguration(const Input &input, const Output &output)
 {
-    const std::string text = TRY(configurationOf(input));
+    const std::string_view text = TRY(configurationOf(input));
     FdSink sink(output.fd());
     TRY_IN(output.name(), sink.write(std::as_bytes(std::span(text))));
     return {};

@@ -51,8 +51,8 @@ public:
     {
         for (const libxc::PageWord &word : words)
             if (!hasData(word.type))
-                out_.pages.push_back({word.pfn.value});
-        return {};
+                TRY(add(word.pfn.value, {}));
+        return flush();
     }
 
     Result<void> pageData(std::span<const libxc::PageWord> words, Source &data) override
@@ -61,11 +61,9 @@ public:
         while (!words.empty()) {
             const auto some = words.first(std::min(words.size(), pagesAtOnce));
             TRY(data.read(std::span(buffer_).first(some.size() * pageSize)));
-            for (size_t i = 0; i < some.size(); i++) {
-                const auto page = std::span(buffer_).subspan(i * pageSize, pageSize);
-                out_.pages.push_back({some[i].pfn.value, static_cast<uint64_t>(some[i].type),
-                                      isZeroPage(page) ? Hash{} : toHash(XXH3_128bits(page.data(), page.size()))});
-            }
+            for (size_t i = 0; i < some.size(); i++)
+                TRY(add(some[i].pfn.value, hashOf(some[i].type, std::span(buffer_).subspan(i * pageSize, pageSize))));
+            TRY(flush());
             words = words.subspan(some.size());
         }
         return {};
@@ -96,61 +94,49 @@ public:
         return {};
     }
 
-    /// Of each page the last; empty ones say no more than absent ones.
-    void finish()
-    {
-        auto &pages = out_.pages;
-        std::ranges::stable_sort(pages, {}, &PageDigest::pfn);
-        size_t kept = 0;
-        for (size_t i = 0; i < pages.size(); i++) {
-            const bool isLast = i + 1 == pages.size() || pages[i + 1].pfn != pages[i].pfn;
-            if (isLast && (pages[i].hash != Hash{} || pages[i].type != 0))
-                pages[kept++] = pages[i];
-        }
-        pages.resize(kept);
-    }
-
 private:
-    static constexpr size_t mostParts = 100000;   // per checkpoint; a guest of 4096 processors has fewer
+    static constexpr size_t mostParts = 20000;   // per checkpoint; a guest of 4096 processors has fewer
+
+    static Hash hashOf(libxc::PageType type, std::span<const std::byte> page)
+    {
+        const auto seed = static_cast<uint64_t>(type);
+        if (seed == 0 && isZeroPage(page))
+            return {};
+        return toHash(XXH3_128bits_withSeed(page.data(), page.size(), seed));
+    }
+    /// Neighbours are kept together.
+    Result<void> add(uint64_t pfn, const Hash &hash)
+    {
+        if (pfn != first_ + run_.size() || run_.size() == mostAtOnce)
+            TRY(flush());
+        if (run_.empty())
+            first_ = pfn;
+        run_.push_back(hash);
+        return {};
+    }
+    Result<void> flush()
+    {
+        TRY(out_.pages.put(first_, run_));
+        run_.clear();
+        return {};
+    }
+    static constexpr size_t mostAtOnce = 1024;
 
     ImageDigest &out_;
     std::map<std::string, unsigned> counts_;   // of the current checkpoint
     size_t parts_ = 0;
     std::vector<std::byte> buffer_;
+    uint64_t first_ = 0;        // of the run that is not put away yet
+    std::vector<Hash> run_;
 };
 
 } // namespace
 
 Result<ImageDigest> digest(const Input &input, const ContentsOptions &options)
 {
-    ImageDigest out;
+    ImageDigest out{.head = {}, .pages = TRY(PageHashes::create()), .parts = {}};
     Digester digester(out);
     TRY(readContents(input, digester, options));
-    digester.finish();
-    return out;
-}
-
-std::vector<PageRange> differingPages(const ImageDigest &before, const ImageDigest &after)
-{
-    std::vector<PageRange> out;
-    const auto add = [&](uint64_t pfn) {
-        if (out.empty() || out.back().end != pfn)
-            out.push_back({pfn, pfn});
-        out.back().end = pfn + 1;
-    };
-    auto a = before.pages.begin(), b = after.pages.begin();
-    while (a != before.pages.end() || b != after.pages.end()) {
-        const bool inBoth = a != before.pages.end() && b != after.pages.end() && a->pfn == b->pfn;
-        if (inBoth) {
-            if (*a != *b)
-                add(a->pfn);
-            ++a, ++b;
-        } else if (b == after.pages.end() || (a != before.pages.end() && a->pfn < b->pfn)) {
-            add((a++)->pfn);
-        } else {
-            add((b++)->pfn);
-        }
-    }
     return out;
 }
 

@@ -4,6 +4,7 @@
 #include "tools/pages.h"
 
 #include <algorithm>
+#include <bitset>
 #include <json-glib/json-glib.h>
 #include <memory>
 
@@ -14,8 +15,29 @@ using namespace stream;
 
 namespace {
 
-// Pages beyond are counted as if each came once: a bit for every possible number is too much.
-constexpr uint64_t mostTrackedPages = uint64_t{1} << 28;   // 1 TiB of memory, 32 MiB of bits
+/// Which pages came already. Those beyond are counted as if each came once: memory is limited.
+class SeenPages
+{
+public:
+    /// Is it new?
+    bool add(uint64_t pfn)
+    {
+        if (pfn >= mostPages)
+            return true;
+        std::unique_ptr<Chunk> &chunk = chunks_[pfn / chunkPages];
+        if (!chunk)
+            chunk = std::make_unique<Chunk>();
+        const bool isNew = !chunk->test(pfn % chunkPages);
+        chunk->set(pfn % chunkPages);
+        return isNew;
+    }
+
+private:
+    static constexpr uint64_t mostPages = uint64_t{1} << 26;    // 256 GiB of memory, 8 MiB of bits
+    static constexpr uint64_t chunkPages = 32768;
+    using Chunk = std::bitset<chunkPages>;
+    std::vector<std::unique_ptr<Chunk>> chunks_{mostPages / chunkPages};
+};
 
 class Gatherer final : public Contents
 {
@@ -93,19 +115,12 @@ private:
     void note(uint64_t pfn)
     {
         info_.endOfMemory = std::max(info_.endOfMemory, pfn + 1);
-        if (pfn >= mostTrackedPages) {
-            info_.distinctPages++;
-            return;
-        }
-        if (pfn >= seen_.size())
-            seen_.resize(std::min(mostTrackedPages, std::max(pfn + 1, seen_.size() * 2)));
-        info_.distinctPages += seen_[pfn] ? 0 : 1;
-        seen_[pfn] = true;
+        info_.distinctPages += seen_.add(pfn) ? 1 : 0;
     }
 
     ImageInfo &info_;
     bool countZeros_;
-    std::vector<bool> seen_;
+    SeenPages seen_;
     std::vector<std::byte> buffer_;
 };
 
@@ -118,11 +133,10 @@ std::string textMember(JsonObject *object, const char *name)
 }
 
 /// libxl's JSON, as far as it says what the domain is called; the rest is not ours to judge.
-void readXlConfig(const std::string &config, ImageInfo &info)
+void readXlConfig(std::string_view config, ImageInfo &info)
 {
     const std::unique_ptr<JsonParser, decltype(&g_object_unref)> parser(json_parser_new(), g_object_unref);
-    const size_t length = std::min(config.size(), config.find('\0'));
-    if (!json_parser_load_from_data(parser.get(), config.data(), static_cast<gssize>(length), nullptr))
+    if (!json_parser_load_from_data(parser.get(), config.data(), static_cast<gssize>(config.size()), nullptr))
         return;
     JsonNode *root = json_parser_get_root(parser.get());
     if (!root || !JSON_NODE_HOLDS_OBJECT(root))
@@ -164,15 +178,15 @@ Result<ImageInfo> gatherInfo(const Input &input, const InfoOptions &options)
     info.zerosCounted = options.countZeros;
     if (input.savefile) {
         // An image whose XML is damaged still has memory.
-        if (auto domain = summariseDomain(input.savefile->xml)) {
+        if (auto domain = summariseDomain(*input.config)) {
             info.domainType = std::move(domain->type);
             info.domainName = std::move(domain->name);
             info.domainUuid = std::move(domain->uuid);
         }
     }
     Gatherer gatherer(info, options.countZeros);
-    if (input.xl && input.xl->config && input.xl->header.mandatoryFlags & xlFlagJson)
-        readXlConfig(*input.xl->config, info);
+    if (input.xl && input.config && input.xl->mandatoryFlags & xlFlagJson)
+        readXlConfig(*configurationText(input), info);
     info.end = TRY(readContents(input, gatherer, options.reading));
     if (input.size && *input.size > info.end)
         info.trailing = *input.size - info.end;

@@ -50,6 +50,15 @@ private:
     std::unique_ptr<JsonBuilder, decltype(&g_object_unref)> builder_{json_builder_new(), g_object_unref};
 };
 
+void addIndex(Json &json, const AlignedIndex &index)
+{
+    json.open("index");
+    json.number("first_batch", index.firstBatch);
+    json.number("head_size", index.headSize);
+    json.number("batch_pages", index.batchPages);
+    json.close();
+}
+
 void addHeader(Json &json, const Input &input)
 {
     json.text("container", input.savefile ? "libvirt" : input.xl ? "xl" : "none");
@@ -57,17 +66,19 @@ void addHeader(Json &json, const Input &input)
         return;
     json.open("header");
     if (input.xl) {
-        json.number("mandatory_flags", input.xl->header.mandatoryFlags);
-        json.number("configuration_length", input.xl->config ? input.xl->config->size() : 0);
+        json.number("mandatory_flags", input.xl->mandatoryFlags);
+        json.number("configuration_length", input.config ? input.config->size() : 0);
     } else {
-        const SavefileHeader &header = input.savefile->header;
+        const SavefileHeader &header = *input.savefile;
         json.number("version", static_cast<uint32_t>(header.version));
         json.text("byte_order", header.order == base::ByteOrder::little ? "little" : "big");
-        json.number("xml_length", input.savefile->xml.size());
+        json.number("xml_length", input.config->size());
         if (header.extension) {
             json.text("layout", header.extension->layout == SavefileLayout::Aligned ? "aligned" : "plain");
             const SavedState state = header.extension->state;
             json.text("state", state == SavedState::Running ? "running" : state == SavedState::Paused ? "paused" : "unknown");
+            if (header.extension->layout == SavefileLayout::Aligned)
+                addIndex(json, header.extension->index);
         }
     }
     json.number("stream_offset", input.streamOffset);

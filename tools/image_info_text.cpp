@@ -38,15 +38,18 @@ const char *containerName(const Input &input)
 std::string describeHeader(const Input &input)
 {
     if (input.xl)
-        return input.xl->config ? strprintf(tr("configuration of %zu bytes"), input.xl->config->size()) : tr("no configuration");
-    const SavefileHeader &header = input.savefile->header;
+        return input.config ? strprintf(tr("configuration of %zu bytes"), input.config->size()) : tr("no configuration");
+    const SavefileHeader &header = *input.savefile;
     std::string out = strprintf(tr("version %u, domain XML of %zu bytes"), static_cast<unsigned>(header.version),
-                                input.savefile->xml.size());
+                                input.config->size());
     if (header.order == ByteOrder::big)
         out += tr(", big-endian");
     if (!header.extension)
         return out;
-    out += header.extension->layout == SavefileLayout::Aligned ? tr("; by Godwit, pages aligned") : tr("; by Godwit");
+    out += tr("; by Godwit");
+    if (header.extension->layout == SavefileLayout::Aligned)
+        out += strprintf(tr(", pages aligned from byte %llu on in batches of %u"),
+                         Number{input.streamOffset + header.extension->index.firstBatch}, header.extension->index.batchPages);
     if (header.extension->state != SavedState::Unknown)
         out += header.extension->state == SavedState::Running ? tr(", the guest was running") : tr(", the guest was paused");
     return out;

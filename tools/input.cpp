@@ -25,11 +25,10 @@ Result<void> readLibvirtHead(Input &input, Source &source)
 {
     input.container = Container::Libvirt;
     TRY_IN(tr("image header"), source.append(input.head, savefileHeaderSize - input.head.size()));
-    Savefile &savefile = input.savefile.emplace();
-    savefile.header = TRY_IN(tr("image header"), decodeSavefileHeader(input.head));
-    TRY_IN(tr("domain XML"), source.append(input.head, savefile.header.xmlLength));
-    savefile.xml = TRY_IN(tr("domain XML"), decodeSavefileXml(savefile.header, std::span(input.head).subspan(savefileHeaderSize)));
-    input.format = savefile.header.version == SavefileVersion::Legacy ? StreamFormat::Legacy : StreamFormat::Libxl;
+    const SavefileHeader &header = input.savefile.emplace(TRY_IN(tr("image header"), decodeSavefileHeader(input.head)));
+    TRY_IN(tr("domain XML"), source.append(input.head, header.xmlLength));
+    input.config = TRY_IN(tr("domain XML"), findSavefileXml(header, std::span(input.head).subspan(savefileHeaderSize)));
+    input.format = header.version == SavefileVersion::Legacy ? StreamFormat::Legacy : StreamFormat::Libxl;
     return {};
 }
 
@@ -37,12 +36,11 @@ Result<void> readXlHead(Input &input, Source &source)
 {
     input.container = Container::Xl;
     TRY_IN(tr("xl's header"), source.append(input.head, xlSavefileHeaderSize - input.head.size()));
-    XlSavefile &xl = input.xl.emplace();
-    xl.header = TRY_IN(tr("xl's header"), decodeXlSavefileHeader(input.head));
-    TRY_IN(tr("xl's configuration"), source.append(input.head, xl.header.dataLength));
-    xl.config = TRY_IN(tr("xl's configuration"),
-                       decodeXlSavefileData(xl.header, std::span(input.head).subspan(xlSavefileHeaderSize)));
-    input.format = xl.header.isLegacy() ? StreamFormat::Legacy : StreamFormat::Libxl;
+    const XlSavefileHeader &header = input.xl.emplace(TRY_IN(tr("xl's header"), decodeXlSavefileHeader(input.head)));
+    TRY_IN(tr("xl's configuration"), source.append(input.head, header.dataLength));
+    input.config = TRY_IN(tr("xl's configuration"),
+                          findXlSavefileConfig(header, std::span(input.head).subspan(xlSavefileHeaderSize)));
+    input.format = header.isLegacy() ? StreamFormat::Legacy : StreamFormat::Libxl;
     return {};
 }
 
@@ -140,6 +138,13 @@ Result<UniqueFd> openInputFd(const std::string &path)
 Result<Input> openInput(const std::string &path)
 {
     return recognise(TRY(openInputFd(path)), inputName(path));
+}
+
+std::optional<std::string_view> configurationText(const Input &input)
+{
+    if (!input.config)
+        return std::nullopt;
+    return input.config->substr(0, input.config->find('\0'));
 }
 
 /// From the front of `start`, which becomes shorter.

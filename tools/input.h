@@ -26,8 +26,9 @@ struct Input {
     std::optional<uint64_t> size;           ///< of a file
     Container container = Container::None;
     std::vector<std::byte> head;            ///< the container's, with XML or configuration
-    std::optional<stream::Savefile> savefile;
-    std::optional<stream::XlSavefile> xl;
+    std::optional<stream::SavefileHeader> savefile;
+    std::optional<stream::XlSavefileHeader> xl;
+    std::optional<std::string_view> config; ///< domain XML, or xl's configuration; stands in `head`
     StreamFormat format = StreamFormat::Libxl;
     uint64_t streamOffset = 0;
     std::vector<std::byte> start;           ///< of the stream: read from a pipe to recognise it
@@ -40,6 +41,9 @@ std::string inputName(const std::string &path);
 base::Result<Input> openInput(const std::string &path);
 /// The same from an fd, at its current position.
 base::Result<Input> recognise(base::UniqueFd fd, std::string name);
+
+/// Domain XML or xl's configuration, without the NUL that may end the latter.
+std::optional<std::string_view> configurationText(const Input &input);
 
 /// Reads the input's stream for somebody who wants all of its bytes elsewhere. Offsets count
 /// from the input's first byte.

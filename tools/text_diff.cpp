@@ -17,7 +17,8 @@ using Lines = std::vector<std::string_view>;
 namespace {
 
 constexpr size_t context = 3;
-constexpr size_t largestTable = size_t{1} << 24;   // beyond, all between the common ends counts as changed
+constexpr size_t largestText = 128 * 1024;         // a line may be a byte, and takes many
+constexpr size_t largestTable = size_t{1} << 20;   // beyond, all between the common ends counts as changed
 
 struct Edit {
     char kind;          ///< ' ', '-' or '+'
@@ -92,8 +93,10 @@ std::string range(size_t first, size_t count)
 
 } // namespace
 
-std::string unifiedDiff(const std::string &before, const std::string &after)
+std::string unifiedDiff(std::string_view before, std::string_view after)
 {
+    if (std::max(before.size(), after.size()) > largestText)
+        return "";
     const Lines old = split(before), now = split(after);
     const std::vector<Edit> edits = editsOf(old, now);
     std::string out;

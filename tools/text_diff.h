@@ -2,11 +2,12 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace godwit::tools {
 
 /// The lines that differ, with three around them, as `diff -u` prints them below its header;
-/// "" when none do.
-std::string unifiedDiff(const std::string &before, const std::string &after);
+/// "" when none do, or when the texts are too long to be compared by line.
+std::string unifiedDiff(std::string_view before, std::string_view after);
 
 } // namespace godwit::tools

@@ -42,10 +42,19 @@ class Info(ToolCase):
         self.assertEqual(info["header"], {"version": 2, "byte_order": "little", "xml_length": len(images.XML), "layout": "plain",
                                           "state": "paused", "stream_offset": 64 + len(images.XML) + 1})
         self.assertEqual(info["domain"], {"name": "web1", "uuid": "c7a5fdbd-cdaf-9455-926a-d65c16db1809", "type": "xen"})
+        aligned = self.json(images.libvirt_image(images.libxl_hvm(), extension=(1, 2), padding=-(64 + len(images.XML) + 1) % 4096))["header"]
+        self.assertEqual((aligned["layout"], aligned["index"]),
+                         ("aligned", {"first_batch": 4096, "head_size": 12288, "batch_pages": 1024}))
         info = self.json(CASES["xl"])
         self.assertEqual(info["header"]["configuration_length"], len(images.XL_JSON))
         self.assertEqual(info["domain"]["name"], "web1")
         self.assertEqual(self.json(images.libxl_hvm())["container"], "none")
+
+    def test_says_where_aligned_pages_are(self):
+        image = images.libvirt_image(images.libxl_hvm(), extension=(1, 2), padding=-(64 + len(images.XML) + 1) % 4096)
+        offset = len(image) - len(images.libxl_hvm()) + 4096
+        self.assertIn(f"by Godwit, pages aligned from byte {offset} on in batches of 1024, the guest was paused",
+                      self.run_tool("info", "-", input=image).stdout.decode())
 
     def test_json_tells_stream_and_memory(self):
         info = self.json(CASES["libvirt"])
