@@ -85,8 +85,8 @@ static Result<void> negotiate(Host &host, const Request &request, const char *te
                              tr("its data connection would come without a secret, which migration_plain_peers in "
                                 "godwit.conf does not let in"));
         Abilities own = destinationAbilities();
-        if (!host.hypervisor().speaksChannel())
-            own.channels = 1;
+        // A source may be able to do more than its user asked it for.
+        own.channels = host.hypervisor().speaksChannel() ? std::min(own.channels, request.connections) : 1;
         incoming.chosen = TRY(choose(offerOf(cookie), cookie.hostname, own, here));
         TRY(checkDemand(request.connections, incoming.chosen, cookie.hostname));
         return {};

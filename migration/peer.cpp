@@ -71,8 +71,7 @@ static Result<virConnectPtr> openInTime(const std::string &uri)
     if (opening->done.wait_for(lock, openPatience, [&] { return opening->outcome.has_value(); }))
         return std::move(*opening->outcome);
     opening->abandoned = true;
-    return makeError(ErrorCode::TimedOut, tr("cannot connect to '%s' within %d seconds"), uri.c_str(),
-                     static_cast<int>(openPatience.count()));
+    return makeError(ErrorCode::TimedOut, tr("no answer within %d seconds"), static_cast<int>(openPatience.count()));
 }
 
 static Result<bool> has(virConnectPtr connection, int feature)
@@ -97,7 +96,7 @@ static Result<void> keepAlive(virConnectPtr connection, const conf::Settings &se
 
 Result<Peer> Peer::open(const std::string &uri, const conf::Settings &settings)
 {
-    Connection connection(TRY(openInTime(uri)));
+    Connection connection(TRY_IN(strprintf(tr("connecting to '%s'"), uri.c_str()), openInTime(uri)));
     TRY(keepAlive(connection.get(), settings));
     if (!TRY(has(connection.get(), VIR_DRV_FEATURE_MIGRATION_P2P)) ||
         !TRY(has(connection.get(), VIR_DRV_FEATURE_MIGRATION_V3)))

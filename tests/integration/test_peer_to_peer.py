@@ -4,10 +4,12 @@
 import os
 import re
 import signal
+import socket
 
 from harness import tap
 from harness.events import Events
-from harness.guest import state
+from harness.guest import Guest, state
+from harness.virsh import Virsh
 from harness.wait import wait_until
 from test_migration import MigrationCase
 from test_migration_failures import daemon_pid, parent
@@ -157,6 +159,48 @@ class PeerToPeer(MigrationCase):
 class UserPeerToPeer(PeerToPeer):
     """The same between an ordinary user's daemons."""
     session = True
+
+
+class OtherPeers(MigrationCase):
+    def test_one_that_never_answers(self):
+        """A connection that does not come about is given up, and the guest is free meanwhile."""
+        guest = self.running_guest(self.source)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            uri = f"godwit+tcp://127.0.0.1:{silent.getsockname()[1]}/system"
+            process = self.source.virsh.popen("migrate", "guest", uri, "--p2p", "--live")
+            connection, _ = silent.accept()
+            with connection:
+                self.source.virsh("suspend", "guest")
+                self.source.virsh("resume", "guest")
+                code, _, err = self.source.virsh.finish(process, timeout=90)
+        self.assertNotEqual(code, 0)
+        self.assertRegex(err, f"connecting to '{re.escape(uri)}': no answer within 30 seconds")
+        self.assertEqual(state(self.source.virsh, "guest")[0], "running")
+        guest.assert_runs_on()
+        self.migrate("--live", "--p2p")
+        self.assert_moved(guest)
+
+    def test_from_virsh_alone_to_a_daemon(self):
+        """Embed mode: virsh itself is the source, and leaves when its guest has left."""
+        root = self.work.folder("root")
+        self.work.folder("root/etc")
+        (root / "etc/godwit.conf").write_text(
+            f'helper = "{self.work.helper}"\nagent = "{self.work.agent}"\nlauncher = "{self.work.launcher}"\n')
+        embedded = Virsh(f"godwit:///embed?root={root}", environment={"LIBVIRT_DRIVER_DIR": str(self.work.driver)})
+        guest = Guest(self.work)
+        embedded("create", guest.file())
+        guest.wait_ready()
+        for flags in (("--p2p",), ()):
+            embedded("migrate", "guest", self.target.tcp_uri, "--live", *flags, timeout=90)
+            self.assertIsNone(state(embedded, "guest"))
+            self.assertEqual(state(self.target.virsh, "guest"), ("running", "migrated"))
+            guest.console.mark()
+            guest.assert_runs_on()
+            if flags:
+                image = self.work.images / "between"
+                self.target.virsh("save", "guest", image)
+                embedded("restore", image)
+        guest.assert_never_ran_twice()
 
 
 if __name__ == "__main__":
