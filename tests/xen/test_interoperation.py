@@ -9,9 +9,9 @@ class Images(Moving):
     """On one host, whose libvirtd changes its driver."""
     drivers = ("godwit", "none")
 
-    def hand_over(self, writer, reader):
+    def hand_over(self, writer, reader, **options):
         self.source.use_driver(writer)
-        guest, console = self.running_guest(self.source)
+        guest, console = self.running_guest(self.source, **options)
         self.addCleanup(self.source.run, f"rm -f {IMAGE}")
         self.source.virsh("save", guest.name, IMAGE)
         self.source.use_driver(reader)
@@ -25,6 +25,11 @@ class Images(Moving):
     def test_stock_one_is_restored_by_us(self):
         self.hand_over("stock", "godwit")
 
+    def test_pv_guests_both_ways(self):
+        self.hand_over("godwit", "stock", kind="pv")
+        self.source.virsh("destroy", "guest")
+        self.hand_over("stock", "godwit", kind="pv")
+
 
 class ToStock(Moving):
     drivers = ("godwit", "stock")
@@ -32,8 +37,8 @@ class ToStock(Moving):
     def test_managed(self):
         self.move("--live")
 
-    def test_not_live(self):
-        self.move()
+    def test_a_pv_guest(self):
+        self.move(kind="pv")
 
     def test_peer_to_peer(self):
         self.move("--live", "--p2p")

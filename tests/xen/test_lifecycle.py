@@ -17,7 +17,7 @@ class Lifecycle(Case):
     def test_define_start_and_shut_down(self):
         guest = Guest()
         self.virsh("define", self.define_file(self.source, guest))
-        console = guest.console(self.source)
+        console = self.console(self.source, guest)
         self.virsh("start", guest.name)
         self.assertEqual(self.state(self.source, guest), ("running", "booted"))
         self.assertEqual(self.source.run(f"xl domid {guest.name}"), self.virsh("domid", guest.name))

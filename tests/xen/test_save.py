@@ -73,7 +73,7 @@ class Save(Case):
         error = self.source.virsh_fails("save", guest.name, IMAGE)
         self.assertIn("suspend", error)
         self.assertEqual(self.state(self.source, guest)[0], "paused")
-        console = guest.console(self.source)
+        console = self.console(self.source, guest)
         self.virsh("resume", guest.name)
         console.wait(r"^GUEST ready:")
 

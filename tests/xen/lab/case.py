@@ -4,7 +4,7 @@ import re
 import time
 import unittest
 
-from .guest import Guest, ticks, wait_until
+from .guest import Console, Guest, ticks, wait_until
 
 
 class Case(unittest.TestCase):
@@ -43,9 +43,15 @@ class Case(unittest.TestCase):
             text.append(f"--- {node.name}\n{logs}")
         return "\n".join(text)
 
+    def console(self, node, guest):
+        """What the guest says on this host from now on."""
+        console = Console(node, guest.name)
+        self.addCleanup(console.close)
+        return console
+
     def start(self, node, guest, *flags):
         """Start a transient guest and wait until it guards its memory; its console."""
-        console = guest.console(node)
+        console = self.console(node, guest)
         node.virsh("create", self.define_file(node, guest), *flags)
         console.wait(r"^GUEST ready:")
         return console
@@ -64,7 +70,7 @@ class Case(unittest.TestCase):
         if node.call(f"test -e {image}")[0]:
             self.start(node, guest)
             node.virsh("save", guest.name, image)
-        console = guest.console(node)
+        console = self.console(node, guest)
         node.virsh("restore", image)
         console.wait(r"^tick")
         console.mark()

@@ -13,8 +13,8 @@ STOCK_DRIVERS = "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver"
 
 def installed(build, folder):
     """The build under test, as its installation puts it there."""
-    subprocess.run(["meson", "install", "--quiet", "--no-rebuild", "--strip", "-C", build, "--destdir", folder], check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run(["meson", "install", "--quiet", "--no-rebuild", "--strip", "-C", build, "--destdir", folder],
+                   check=True, stdout=subprocess.DEVNULL)
 
 
 def link(archive, name, target):
@@ -31,6 +31,7 @@ def make(path, build, image):
         for folder in ("etc", "lab", "usr"):
             archive.add(DOM0 / folder, folder, filter=owned_by_root)
         archive.add(destination, ".", filter=owned_by_root)
+        archive.add(image.folder / "kernel/vmlinuz", "guest/vmlinuz")
         archive.add(image.guest_initrd, "guest/initrd")
         module = next(destination.rglob("libvirt_driver_godwit.so")).relative_to(destination)
         link(archive, "lab/drivers/godwit/libvirt_driver_libxl.so", f"/{module}")

@@ -5,22 +5,26 @@ It is the guest of tests/guest, which guards its memory, with the kernel of the 
 """
 import re
 import shlex
+import socket
+import threading
 import time
 import uuid
 
-KERNEL, INITRD = "/guest/vmlinux", "/guest/initrd"
 LOG = "/var/log/xen/console/guest-{}.log"
 TICK = re.compile(r"^tick (\d+) maxgap (\d+) ms dirtied (\d+) verified (\d+)", re.M)
 
-TYPES = {
-    "pvh": "<type arch='x86_64' machine='xenpvh'>xenpvh</type>",
-    "pv": "<type arch='x86_64' machine='xenpv'>linux</type>",
-    "hvm": "<type arch='x86_64' machine='xenfv'>hvm</type>"
-           "<loader type='rom'>/usr/lib/xen-4.17/boot/hvmloader</loader>",
+OS = {
+    "pvh": """<type arch='x86_64' machine='xenpvh'>xenpvh</type>
+    <kernel>/guest/vmlinux</kernel>""",
+    "pv": """<type arch='x86_64' machine='xenpv'>linux</type>
+    <kernel>/guest/vmlinux</kernel>""",
+    "hvm": """<type arch='x86_64' machine='xenfv'>hvm</type>
+    <loader type='rom'>/usr/lib/xen-4.17/boot/hvmloader</loader>
+    <kernel>/guest/vmlinuz</kernel>""",
 }
 
 
-def wait_until(condition, what, timeout=300, interval=0.5):
+def wait_until(condition, what, timeout=300, interval=1.0):
     """The first true value of `condition()`; TimeoutError names `what` was waited for."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
@@ -31,23 +35,36 @@ def wait_until(condition, what, timeout=300, interval=0.5):
 
 
 class Console:
-    """What a guest has said on one host since a moment there."""
+    """What a guest says on one host from now on."""
 
     def __init__(self, node, name):
-        self.node, self.path = node, LOG.format(name)
+        path = shlex.quote(LOG.format(name))
+        self.channel = node.open(f"echo listening; exec tail -n 0 -F {path} 2> /dev/null")
+        self.said, self.start = b"", 0
+        threading.Thread(target=self.listen, daemon=True).start()
+        wait_until(lambda: b"listening\n" in self.said, f"{node.name} listens to {name}")
         self.mark()
+
+    def listen(self):
+        while block := self.channel.recv(1 << 16):
+            self.said += block
+        self.channel.close()
+
+    def close(self):
+        self.channel.shutdown(socket.SHUT_RDWR)
 
     def mark(self):
         """From now on, only what comes later counts."""
-        self.start = int(self.node.run(f"stat -c %s {shlex.quote(self.path)} 2>/dev/null || echo 0"))
+        self.start = len(self.said)
 
     def text(self):
-        return self.node.run(f"tail -c +{self.start + 1} {shlex.quote(self.path)} 2>/dev/null || true")
+        return self.said[self.start:].decode(errors="replace").replace("\r\n", "\n")
 
     def wait(self, pattern, timeout=300):
         """The first match of `pattern` since the last mark()."""
         try:
-            return wait_until(lambda: re.search(pattern, self.text(), re.M), f"the guest says '{pattern}'", timeout)
+            return wait_until(lambda: re.search(pattern, self.text(), re.M), f"the guest says '{pattern}'", timeout,
+                              interval=0.1)
         except TimeoutError as error:
             raise TimeoutError(f"{error}; its last words:\n{self.text()[-2000:]}") from error
 
@@ -73,11 +90,11 @@ class Guest:
   <memory unit='MiB'>{values['memory']}</memory>
   <vcpu>{values['vcpus']}</vcpu>
   <os>
-    {TYPES[values['kind']]}
-    <kernel>{KERNEL}</kernel>
-    <initrd>{INITRD}</initrd>
+    {OS[values['kind']]}
+    <initrd>/guest/initrd</initrd>
     <cmdline>{values['command_line']}</cmdline>
   </os>
+  {"<features><acpi/><apic/><pae/></features>" if self.kind == "hvm" else ""}
   <on_poweroff>destroy</on_poweroff>
   <on_reboot>restart</on_reboot>
   <on_crash>destroy</on_crash>
@@ -90,15 +107,20 @@ class Guest:
 
     def xl_config(self):
         """The same for xl."""
-        return (f'name = "{self.name}"\nuuid = "{self.uuid}"\ntype = "{self.kind}"\nmemory = {self.memory}\n'
-                f'vcpus = {self.vcpus}\nkernel = "{KERNEL}"\nramdisk = "{INITRD}"\ncmdline = "{self.command_line}"\n'
-                'on_crash = "destroy"\n')
+        return f"""
+name = "{self.name}"
+uuid = "{self.uuid}"
+type = "{self.kind}"
+memory = {self.memory}
+vcpus = {self.vcpus}
+kernel = "/guest/vmlinux"
+ramdisk = "/guest/initrd"
+cmdline = "{self.command_line}"
+on_crash = "destroy"
+"""
 
     def ask(self, node, console, line, answer):
         """Type a line on its console; the first match of `answer` that follows."""
         console.mark()
         node.run(f"echo {shlex.quote(line)} > $(virsh -q ttyconsole {self.name})")
         return console.wait(answer)
-
-    def console(self, node):
-        return Console(node, self.name)

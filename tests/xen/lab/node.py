@@ -100,21 +100,29 @@ class Node:
             self.qemu.wait()
             self.state.unlink(missing_ok=True)
 
+    def open(self, script, given=b"", timeout=None):
+        """A connection to a shell script in dom0, on which its output comes, and "\\n=NNN\\n" with its
+        exit status at the end. A `timeout` holds on both sides."""
+        if timeout:
+            script = f"timeout --kill-after=5 {timeout} bash -c {shlex.quote(script)}"
+        channel = socket.create_connection(("127.0.0.1", self.port))
+        channel.settimeout(timeout and timeout + 30)
+        channel.sendall(b"%d\n" % len(script.encode()) + script.encode() + given)
+        channel.shutdown(socket.SHUT_WR)
+        return channel
+
     def call(self, script, given=b"", timeout=PATIENCE):
         """(exit status, output) of a shell script in dom0."""
-        script = f"timeout --kill-after=5 {timeout} bash -c {shlex.quote(script)}".encode()
         said = b""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=timeout + 30) as channel:
-                channel.sendall(b"%d\n" % len(script) + script + given)
-                channel.shutdown(socket.SHUT_WR)
+            with self.open(script, given, timeout) as channel:
                 while block := channel.recv(1 << 16):
                     said += block
         except TimeoutError:
             said += b"\n(no answer)"
         output, mark, status = said.rpartition(b"\n=")
         if not mark:
-            raise CommandFailed(f"{self.name}: {script.decode()}\nwas cut off\n{said.decode(errors='replace')}")
+            raise CommandFailed(f"{self.name}: {script}\nwas cut off\n{said.decode(errors='replace')}")
         return int(status), output.decode(errors="replace").replace("\r\n", "\n")
 
     def run(self, script, timeout=PATIENCE, given=b""):
