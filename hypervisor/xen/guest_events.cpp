@@ -19,6 +19,8 @@ using base::tr;
 
 void XenGuest::domainShutDown(libxl_shutdown_reason reason)
 {
+    if (const auto moving = transfer(); moving && reason == LIBXL_SHUTDOWN_REASON_SUSPEND)
+        return moving->stopped();
     uint32_t domain = 0;
     {
         std::lock_guard lock(mutex_);
@@ -26,10 +28,6 @@ void XenGuest::domainShutDown(libxl_shutdown_reason reason)
             return;
         domain = *domid_;
         if (reason == LIBXL_SHUTDOWN_REASON_SUSPEND) {
-            if (transfer_) {
-                transfer_->stopped();
-                return;
-            }
             if (suspended_)
                 return;
         } else if (reason == LIBXL_SHUTDOWN_REASON_REBOOT &&

@@ -101,6 +101,7 @@ Result<TransferProgress> XenGuest::save(SaveRequest request)
     auto transfer = std::make_shared<Transfer>(Transfer::Direction::Save, TRY(Operation::open()));
     transfer->maxRounds = request.maxRounds;
     transfer->maxTime = request.maxTime;
+    transfer->giveUp = [this](const std::string &reason) { (void)abortTransfer(reason).has_value(); };
     {
         std::lock_guard lock(mutex_);
         if (transfer_)
@@ -226,7 +227,7 @@ Result<void> XenGuest::abortTransfer(const std::string &failure)
     const auto current = transfer();
     if (!current)
         return makeError(ErrorCode::OperationInvalid, tr("'%s' is not being moved"), facts_.name.c_str());
-    current->abort(failure);
+    host_.errands.run([current, failure] { current->abort(failure); });
     return {};
 }
 

@@ -32,7 +32,7 @@ XenGuest::Transfer::Transfer(Direction way, std::unique_ptr<Operation> op)
 void XenGuest::Transfer::abort(const std::string &reason)
 {
     {
-        std::lock_guard lock(mutex_);
+        std::lock_guard lock(aborting_);
         if (aborted_)
             return;
         aborted_ = true;
@@ -45,13 +45,13 @@ void XenGuest::Transfer::abort(const std::string &reason)
 
 bool XenGuest::Transfer::aborted()
 {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(aborting_);
     return aborted_;
 }
 
 Error XenGuest::Transfer::abortion()
 {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(aborting_);
     if (reason_.empty())
         return makeError(ErrorCode::Aborted, "%s", tr("the operation was aborted"));
     return makeError(ErrorCode::OperationFailed, "%s", reason_.c_str());
@@ -108,8 +108,8 @@ void XenGuest::Transfer::progress(const char *what, unsigned long done, unsigned
             failure = strprintf(tr("the guest's memory was not sent within %lld seconds"),
                                 static_cast<long long>(maxTime.count()));
     }
-    if (!failure.empty())
-        abort(failure);
+    if (!failure.empty() && giveUp)
+        giveUp(failure);
 }
 
 TransferProgress XenGuest::Transfer::figures()

@@ -13,7 +13,8 @@ struct XenGuest::Transfer {
     enum class Direction { Save, Receive };
     Transfer(Direction way, std::unique_ptr<Operation> op);
 
-    /// See Guest::abortTransfer(). The first reason counts.
+    /// See Guest::abortTransfer(). The first reason counts. Waits for libxl's lock, which a thread
+    /// holds that tells an observer: not with a domain locked, and not from within libxl.
     void abort(const std::string &reason);
     bool aborted();
     /// The error of an operation that was aborted: the reason for it.
@@ -29,16 +30,19 @@ struct XenGuest::Transfer {
     const std::unique_ptr<Operation> operation;
     uint32_t maxRounds = 0;
     std::chrono::seconds maxTime{};
+    std::function<void(const std::string &reason)> giveUp;   ///< abort(), somewhere else
 
     // Receive: the outcome, for finishReceiving().
     base::UniqueFd wakeup;   ///< ends the wait for the peer
     std::optional<base::Result<TransferProgress>> outcome;
 
 private:
-    std::mutex mutex_;
-    TransferObserver *observer_ = nullptr;
+    std::mutex aborting_;
     bool aborted_ = false;
     std::string reason_;
+
+    std::mutex mutex_;   ///< held while the observer is told
+    TransferObserver *observer_ = nullptr;
     TransferProgress progress_;
     uint64_t sentBefore_ = 0;   ///< pages of earlier rounds
     std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();

@@ -228,7 +228,7 @@ Result<void> Xen::makeRoom(Context &context, DomainConfig &config)
         TRY(context.check(libxl_wait_for_memory_target(context, 0, secondsEach), tr("dom0 does not shrink")));
     }
     return makeError(ErrorCode::OperationFailed,
-                     tr("the guest needs %llu MiB, Xen has %llu MiB free, and dom0 gives no more"),
+                     tr("the guest needs %llu MiB of memory, Xen has %llu MiB free, and dom0 gives no more"),
                      static_cast<unsigned long long>(needed / kib), static_cast<unsigned long long>(free / kib));
 }
 
@@ -242,7 +242,7 @@ Result<void> Xen::checkMemory(const virDomainDef *def)
     TRY(context->check(libxl_get_free_memory(*context, &free), tr("cannot ask Xen for its memory")));
     const unsigned long long needed = virDomainDefGetMemoryInitial(def);
     if (free < needed)
-        return makeError(ErrorCode::OperationFailed, tr("the guest needs %llu MiB, Xen has %llu MiB free"),
+        return makeError(ErrorCode::OperationFailed, tr("the guest needs %llu MiB of memory, Xen has %llu MiB free"),
                          needed / kib, static_cast<unsigned long long>(free / kib));
     return {};
 }
