@@ -130,4 +130,23 @@ TEST_F(Resources, PinsAreAppliedToThreadsAndKept)
     ASSERT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
 }
 
+TEST_F(Resources, WhatOnlyAHypervisorOfItsOwnHasIsRefusedByName)
+{
+    Client client(root());
+    auto domain = client.define(domainXml("web1"));
+    ASSERT_EQ(virDomainCreate(domain.get()), 0) << lastError();
+    int count = 2;
+    virTypedParameter params[2];
+    EXPECT_EQ(virDomainGetSchedulerType(domain.get(), &count), nullptr);
+    EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "scheduler"));
+    count = 2;
+    EXPECT_EQ(virDomainGetSchedulerParameters(domain.get(), params, &count), -1);
+    EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "scheduler"));
+    EXPECT_EQ(virDomainCoreDump(domain.get(), "/nowhere/core", 0), -1);
+    EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "core dumps"));
+    EXPECT_TRUE(machine("web1")->running());
+    EXPECT_EQ(virDomainCoreDumpWithFormat(domain.get(), "/nowhere/core", VIR_DOMAIN_CORE_DUMP_FORMAT_KDUMP_ZLIB, 0), -1);
+    EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "format"));
+}
+
 } // namespace godwit::tests
