@@ -120,6 +120,8 @@ void GuestEvents::guestDied(DeathCause cause)
 void GuestEvents::balloonChanged(uint64_t kib)
 {
     later([kib](Domain &domain) {
+        if (domain.def()->mem.cur_balloon == kib)
+            return;
         domain.def()->mem.cur_balloon = kib;
         domain.saveStatus();
         domain.host().queueEvent(virDomainEventBalloonChangeNewFromObj(domain.object(), kib));

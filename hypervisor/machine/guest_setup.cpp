@@ -71,7 +71,13 @@ Result<void> MachineGuest::takeUp(bool fakeReboot)
     TRY(settleMigration());
     const std::string state = TRY(runState());
     TRY(collectDescription());
-    loop_->post([self = shared_from_this(), state] {
+    uint64_t balloonKib = 0;   // it may have moved while nobody listened
+    if (const auto stats = balloonStats(); facts_.hasBalloon && stats)
+        balloonKib = stats->actualKib;
+    loop_->post([self = shared_from_this(), state, balloonKib] {
+        const auto told = self->listener();
+        if (told && balloonKib > 0)
+            told->balloonChanged(balloonKib);
         if (state == "running")
             self->onRun();
         else if (state == "shutdown")

@@ -240,6 +240,14 @@ TEST_F(AdoptedGuest, ThatIsPausedIsToldSo)
     EXPECT_TRUE(journal_->waitFor("paused unknown"));
 }
 
+TEST_F(AdoptedGuest, SaysHowLargeItsMemoryIsByNow)
+{
+    create(Program::Count, "<memballoon model='virtio'/>");
+    auto adopted = adopt();
+    ASSERT_TRUE(adopted) << adopted.error().message;
+    EXPECT_TRUE(journal_->waitFor("balloon"));
+}
+
 TEST_F(AdoptedGuest, ThatPoweredOffUnwatchedIsSettled)
 {
     create(Program::PowerOff);
