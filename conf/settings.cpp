@@ -93,6 +93,7 @@ static Result<void> readMigrationKeys(virConf *conf, Settings &settings)
     TRY(readNumber(conf, "migration_downtime", 1, 2000000, settings.migrationDowntime));
     TRY(readNumber(conf, "migration_max_rounds", 0, 1000000, settings.migrationMaxRounds));
     TRY(readNumber(conf, "migration_max_time", 0, 1000000, settings.migrationMaxTime));
+    TRY(readNumber(conf, "max_transfers", 1, 1000, settings.maxTransfers));
     return {};
 }
 

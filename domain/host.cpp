@@ -31,6 +31,7 @@ Host::Host(conf::Settings settings, Inhibitor inhibitor)
 
 Host::~Host()
 {
+    background_.stop();
     // Guests' connections live on the event thread and tell the worker: let go of the
     // guests first, then of what they talk to.
     if (domains_) {
@@ -247,16 +248,41 @@ std::string Host::savePath(const virDomainDef *def) const
     return settings_.saveDir + "/" + def->name + ".save";
 }
 
+// On the worker: a domain may end in a close callback, which libvirt calls with the daemon locked,
+// and telling the daemon takes that lock.
+
+Result<TransferSlot> Host::takeTransferSlot(const std::string &name)
+{
+    unsigned taken = transfers_;
+    do {
+        if (taken >= settings_.maxTransfers)
+            return makeError(ErrorCode::OperationFailed,
+                             tr("domain '%s' cannot be moved now: %u transfers are under way on this host, as many as "
+                                "max_transfers in godwit.conf allows"),
+                             name.c_str(), taken);
+    } while (!transfers_.compare_exchange_weak(taken, taken + 1));
+    return TransferSlot(&transfers_);
+}
+
+void Host::tellInhibitor()
+{
+    post([this] {
+        const bool wanted = activeDomains_ > 0;
+        if (inhibitor_ && wanted != inhibiting_)
+            inhibitor_(inhibiting_ = wanted);
+    });
+}
+
 void Host::domainStarted()
 {
-    if (++activeDomains_ == 1 && inhibitor_)
-        inhibitor_(true);
+    if (++activeDomains_ == 1)
+        tellInhibitor();
 }
 
 void Host::domainEnded()
 {
-    if (--activeDomains_ == 0 && inhibitor_)
-        inhibitor_(false);
+    if (--activeDomains_ == 0)
+        tellInhibitor();
 }
 
 } // namespace godwit::domain

@@ -3,6 +3,7 @@
 
 #include "conf/handle.h"
 #include "conf/settings.h"
+#include "domain/background.h"
 #include "domain/domain.h"
 #include "domain/worker.h"
 #include "hypervisor/hypervisor.h"
@@ -16,6 +17,28 @@ namespace godwit::domain {
 
 /// Tells a daemon that it may not shut down by itself while guests run (true), or may again.
 using Inhibitor = std::function<void(bool)>;
+
+/// Room for one save, restore or migration of a Host, until destroyed (see Host::takeTransferSlot).
+class TransferSlot
+{
+public:
+    TransferSlot() = default;
+    explicit TransferSlot(std::atomic<unsigned> *taken) : taken_(taken) {}
+    TransferSlot(TransferSlot &&other) noexcept : taken_(std::exchange(other.taken_, nullptr)) {}
+    TransferSlot &operator=(TransferSlot &&other) noexcept
+    {
+        std::swap(taken_, other.taken_);
+        return *this;
+    }
+    ~TransferSlot()
+    {
+        if (taken_)
+            --*taken_;
+    }
+
+private:
+    std::atomic<unsigned> *taken_ = nullptr;
+};
 
 /// One root: its settings, directories, domains, threads. A process may have several.
 /// All functions are thread-safe.
@@ -40,6 +63,8 @@ public:
     void queueEvent(virObjectEvent *event);
     /// Do something later, on the Host's worker thread.
     void post(std::function<void()> task) { worker_->post(std::move(task)); }
+    /// Do something that takes long. What it needs of the Host is there until it ends.
+    Background &background() { return background_; }
 
     /// Parse and check a definition. `flags`: VIR_DOMAIN_DEF_PARSE_*.
     base::Result<conf::DomainDef> parse(const char *xml, unsigned flags);
@@ -50,6 +75,9 @@ public:
     std::string guestDir(const virDomainDef *def) const;
     std::string logPath(const virDomainDef *def) const;
     std::string savePath(const virDomainDef *def) const;
+
+    /// Room for a transfer of the domain `name`: an error when there are too many already.
+    base::Result<TransferSlot> takeTransferSlot(const std::string &name);
 
     /// Counts active domains, for the daemon's inhibitor.
     void domainStarted();
@@ -70,12 +98,15 @@ private:
     base::Result<void> connectXen();
     base::Result<void> loadDomains();
     void adoptGuests();
+    void tellInhibitor();
 
     conf::Settings settings_;
     Inhibitor inhibitor_;
     int lockFd_ = -1;
     std::atomic<int> lastId_{0};
     std::atomic<int> activeDomains_{0};
+    std::atomic<unsigned> transfers_{0};
+    bool inhibiting_ = false;   ///< as the daemon was told; the worker's
     std::unique_ptr<virPortAllocatorRange, conf::FreeWith<virPortAllocatorRangeFree>> migrationPorts_;
     conf::ObjectRef<virObjectEventState> events_;
     std::unique_ptr<virEventThread, conf::FreeWith<g_object_unref>> eventThread_;
@@ -83,6 +114,7 @@ private:
     conf::ObjectRef<virDomainXMLOption> xmlOption_;
     conf::ObjectRef<virDomainObjList> domains_;
     std::unique_ptr<Worker> worker_;
+    Background background_;
 };
 
 } // namespace godwit::domain

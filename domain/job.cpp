@@ -68,9 +68,13 @@ Result<std::unique_ptr<AsyncJob>> AsyncJob::begin(Domain &domain, virDomainAsync
                                                   virDomainJobOperation operation, unsigned apiFlags)
 {
     TRY(conf::check(virDomainObjBeginAsyncJob(domain.object(), kind, operation, apiFlags)));
+    std::unique_ptr<AsyncJob> job(new AsyncJob(domain.object()));
     domain.object()->job->mask = VIR_JOB_DEFAULT_MASK | JOB_MASK(VIR_JOB_SUSPEND) |
                                  JOB_MASK(VIR_JOB_MIGRATION_OP) | JOB_MASK(VIR_JOB_MODIFY_MIGRATION_SAFE);
-    return std::unique_ptr<AsyncJob>(new AsyncJob(domain.object()));
+    // A start takes its room when it turns out to read an image.
+    if (operation != VIR_DOMAIN_JOB_OPERATION_START)
+        domain.data().slot = std::make_shared<TransferSlot>(TRY(domain.host().takeTransferSlot(domain.name())));
+    return job;
 }
 
 Result<std::unique_ptr<AsyncJob>> AsyncJob::resume(Domain &domain, virDomainAsyncJob kind)
@@ -85,8 +89,10 @@ Result<std::unique_ptr<AsyncJob>> AsyncJob::resume(Domain &domain, virDomainAsyn
 
 AsyncJob::~AsyncJob()
 {
-    if (object_)
+    if (object_) {
+        privateData(object_).slot.reset();
         virDomainObjEndAsyncJob(object_);
+    }
     virObjectUnref(watched_);
 }
 

@@ -69,8 +69,8 @@ static void deactivate(Domain &domain)
     data.status.reset();
     data.phase = MigrationPhase::None;
     data.persistentXml.clear();
-    if (data.migrationPort)
-        virPortAllocatorRelease(std::exchange(data.migrationPort, 0));
+    data.link = {};
+    data.witness.reset();
     domain.def()->id = -1;
     virDomainObjRemoveTransientDef(object);
     domain.host().domainEnded();
@@ -173,6 +173,11 @@ Result<void> launchReceived(Domain &domain, bool paused, const StartReason &reas
 {
     std::shared_ptr<Guest> guest = TRY(domain.guest());
     TRY(guest->describe(domain.def()));
+    // If this process ends in between, the next one must know that the guest may have run.
+    if (domain.data().phase == MigrationPhase::Receive) {
+        domain.data().phase = MigrationPhase::Launch;
+        domain.saveStatus();
+    }
     if (!paused)
         TRY(domain.unlocked([&] { return guest->unpause(); }));
     TRY(domain.requireActive());
@@ -184,6 +189,7 @@ Result<void> launchReceived(Domain &domain, bool paused, const StartReason &reas
         virDomainObjSetState(domain.object(), VIR_DOMAIN_RUNNING, reason.runningReason);
     }
     domain.data().phase = MigrationPhase::None;
+    domain.data().link = {};
     domain.saveStatus();
     return {};
 }
@@ -217,27 +223,39 @@ Result<void> destroyDomain(Domain &domain, bool graceful, int shutoffReason, int
     return {};
 }
 
+void keepLaunched(Domain &domain)
+{
+    domain.data().phase = MigrationPhase::None;
+    domain.data().link = {};
+    domain.setState(VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_MIGRATED, VIR_DOMAIN_EVENT_RESUMED,
+                    VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+}
+
 /// Put right what a transfer was at when the process that cared for it ended. The helper
 /// has ended with it, so nothing moves any more.
 static Result<void> settleTransfer(Domain &domain, const std::shared_ptr<Guest> &guest)
 {
     int reason = 0;
     const bool wasSaving = domain.state(&reason) == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_SAVE;
-    const MigrationPhase phase = std::exchange(domain.data().phase, MigrationPhase::None);
-    if (phase == MigrationPhase::Receive) {
+    const MigrationPhase phase = domain.data().phase;
+    // What the two sides must talk about is migration's (migration/recovery.h).
+    const bool receiving = phase == MigrationPhase::Receive || phase == MigrationPhase::Launch;
+    if (phase == MigrationPhase::Performed || (receiving && domain.data().link.port))
+        return {};
+    if (phase == MigrationPhase::Launch && guest->running()) {
+        keepLaunched(domain);
+        return {};
+    }
+    domain.data().phase = MigrationPhase::None;   // the link stays: recovery.h gives it up
+    if (receiving) {
         // Not whole: its memory is where it came from.
         return destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
     }
-    if (phase == MigrationPhase::Performed) {
-        log(LogLevel::Error,
-            "domain '%s': its migration was interrupted after it was sent: left paused; 'virsh resume' if it does "
-            "not run on the destination",
-            domain.def()->name);
+    const bool sending = phase == MigrationPhase::Begin || phase == MigrationPhase::Perform;
+    if (!wasSaving && !(sending && domain.data().ranBeforeMigration)) {
+        domain.saveStatus();
         return {};
     }
-    const bool sending = phase == MigrationPhase::Begin || phase == MigrationPhase::Perform;
-    if (!wasSaving && !(sending && domain.data().ranBeforeMigration))
-        return {};
     TRY(domain.unlocked([&] { return guest->resume(hypervisor::ResumeMode::Fast); }));
     TRY(domain.requireActive());
     const int running = wasSaving ? VIR_DOMAIN_RUNNING_SAVE_CANCELED : VIR_DOMAIN_RUNNING_MIGRATION_CANCELED;

@@ -24,6 +24,9 @@ base::Result<void> receiveDomain(Domain &domain, hypervisor::ReceiveRequest requ
 /// A received guest that is whole: let it run, or leave it paused, and tell so.
 base::Result<void> launchReceived(Domain &domain, bool paused, const StartReason &reason);
 
+/// A received guest that turned out to run already, after a restart: it stays.
+void keepLaunched(Domain &domain);
+
 /// The guest is gone, or was never whole: settle the domain as shut off, or take a
 /// transient one out of the list. Safe to call for a domain that is settled already.
 void endDomain(Domain &domain, int shutoffReason, int stoppedDetail);

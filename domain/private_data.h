@@ -7,9 +7,14 @@
 #include <memory>
 #include <string>
 
+namespace godwit::migration {
+class Witness;
+}
+
 namespace godwit::domain {
 
 class Host;
+class TransferSlot;
 
 /// What a migration (or a restore) has come to on this side; kept in the status file, so that a restarted
 /// daemon knows who may run.
@@ -19,6 +24,15 @@ enum class MigrationPhase : unsigned {
     Perform = 2,     ///< source: memory is on its way
     Performed = 3,   ///< source: stopped, the destination has it all
     Receive = 4,     ///< destination, and restore from an image: not whole yet
+    Launch = 5,      ///< destination, and restore from an image: whole, and about to run
+};
+
+/// Where the two sides of a migration find each other once the guest has been sent; kept in the
+/// status file. See migration/verdict.h.
+struct MigrationLink {
+    std::string address;        ///< source: the destination's; destination: where it listens
+    unsigned short port = 0;
+    std::string secret;         ///< hex; empty: a peer that cannot be asked
 };
 
 /// The open streams to a domain's consoles and channels, at most one each. Made when needed.
@@ -33,7 +47,10 @@ struct PrivateData {
     MigrationPhase phase = MigrationPhase::None;
     bool ranBeforeMigration = false;                   ///< source: and shall again if it fails
     std::chrono::steady_clock::time_point performedAt; ///< source: when Perform succeeded
-    unsigned short migrationPort = 0;                  ///< destination: acquired from the Host's range
+    bool undefineAfterMigration = false;               ///< source: UNDEFINE_SOURCE
+    MigrationLink link;                                ///< while phase is not None
+    std::shared_ptr<migration::Witness> witness;       ///< destination: tells the source what became of it
+    std::shared_ptr<TransferSlot> slot;                ///< of the asynchronous job, if it moves memory
     std::string persistentXml;                         ///< destination: for PERSIST_DEST; empty = the live one
     Consoles consoles;                                 ///< who talks to which of its character devices
     hypervisor::TransferLimits limits;                 ///< as set for this domain, for every transfer

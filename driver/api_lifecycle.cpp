@@ -22,11 +22,16 @@ static constexpr unsigned createFlags = VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_STA
 /// The domain ends when its connection does (virDomainCreate's AUTODESTROY).
 static void destroyOnClose(virDomainObj *object, virConnectPtr)
 {
-    Domain domain = Domain::borrow(object);
-    auto job = Job::begin(domain, VIR_JOB_DESTROY);
-    if (job && domain.active())
-        (void)domain::destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_DESTROYED,
-                                    VIR_DOMAIN_EVENT_STOPPED_DESTROYED).has_value();
+    Domain closed = Domain::borrow(object);
+    // Not here: it takes its time, and this may be the daemon's main thread.
+    closed.host().background().run([reference = conf::ObjectRef<virDomainObj>::share(object),
+                                    incarnation = closed.data().events] {
+        Domain domain = Domain::lock(reference.get());
+        auto job = Job::begin(domain, VIR_JOB_DESTROY);
+        if (job && domain.active() && domain.data().events == incarnation)
+            (void)domain::destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_DESTROYED,
+                                        VIR_DOMAIN_EVENT_STOPPED_DESTROYED).has_value();
+    });
 }
 
 static Result<virDomainPtr> createXml(virConnectPtr connection, const char *xml, unsigned flags)

@@ -7,6 +7,7 @@
 #include "driver/entry.h"
 #include "hypervisor/xen/xen_host.h"
 #include "migration/image.h"
+#include "migration/recovery.h"
 
 #include <map>
 #include <mutex>
@@ -61,6 +62,7 @@ static Result<std::shared_ptr<Host>> embeddedHost(const virURI *uri)
     auto settings = TRY(conf::Settings::forEmbed(path.get()));
     std::shared_ptr<Host> host = TRY(Host::open(std::move(settings), nullptr));
     known = host;
+    migration::settleInterrupted(*host);
     autostartDomains(*host);
     return host;
 }
@@ -137,6 +139,7 @@ static void openXen(bool privileged, domain::Inhibitor inhibitor)
         return;
     }
     hosts().xen = *opened;
+    migration::settleInterrupted(*hosts().xen);
     hosts().xen->post([host = hosts().xen.get()] { autostartDomains(*host); });
 }
 
@@ -149,6 +152,7 @@ static Result<void> initializeDaemon(bool privileged, virStateInhibitCallback in
     };
     domain::Inhibitor xenInhibitor = inhibitor;
     std::shared_ptr<Host> host = TRY(Host::open(std::move(settings), std::move(inhibitor)));
+    migration::settleInterrupted(*host);
     {
         std::lock_guard lock(hosts().mutex);
         hosts().daemon = host;

@@ -213,6 +213,8 @@ public:
     /// Wait until a guest from receive() is whole. It is then paused. On failure the guest
     /// is gone and the error is the true cause.
     virtual base::Result<TransferProgress> finishReceiving(TransferObserver *observer) = 0;
+    /// Whether the source may have been told that a guest from receive() is whole.
+    virtual bool mayBeWhole() { return true; }
     /// Stop the transfer under way. Its call returns soon: with ErrorCode::Aborted, or, when
     /// there is a `failure`, with that. Never blocks.
     virtual base::Result<void> abortTransfer(const std::string &failure = {}) = 0;

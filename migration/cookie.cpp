@@ -48,6 +48,8 @@ std::string formatCookie(const Cookie &cookie)
         virBufferAddLit(out, "<godwit>\n");
         virBufferAdjustIndent(out, 2);
         formatAbilities(out, ours->abilities);
+        if (ours->question)
+            virBufferAddLit(out, "<question/>\n");
         if (!ours->secret.empty())
             virBufferAsprintf(out, "<secret>%s</secret>\n", ours->secret.c_str());
         if (!ours->persistentXml.empty())
@@ -118,6 +120,7 @@ static Result<CookieExtension> parseExtension(xmlXPathContextPtr context)
 {
     CookieExtension ours;
     ours.abilities = TRY(parseAbilities(context));
+    ours.question = virXPathNode("./godwit/question", context);
     ours.secret = text("string(./godwit/secret)", context);
     if (!ours.secret.empty() &&
         (ours.secret.size() != 64 || ours.secret.find_first_not_of("0123456789abcdef") != std::string::npos))

@@ -48,6 +48,7 @@ inline constexpr size_t maxCookieNameLength = 32;
 /// Our child of the cookie. Its schema is xml/migration-cookie.rng.
 struct CookieExtension {
     Abilities abilities;
+    bool question = false;       ///< asks what became of a sent guest, or answers (migration/verdict.h)
     std::string secret;          ///< destination: 64 hex digits that every data connection presents
     std::string persistentXml;   ///< source: the persistent definition, for PERSIST_DEST
     /// How long the guest had stood still when Perform ended (source), or how long Finish took

@@ -10,6 +10,9 @@
 #include "migration/negotiation.h"
 #include "migration/phases.h"
 #include "migration/tunnel.h"
+#include "migration/witness.h"
+
+#include <fcntl.h>
 
 namespace godwit::migration {
 
@@ -28,7 +31,9 @@ using domain::MigrationPhase;
 /// End an incoming guest and every trace of it.
 static void discard(Domain &domain)
 {
-    if (auto guest = domain.data().guest) {
+    const auto witness = domain.data().witness;
+    const auto guest = domain.data().guest;
+    if (guest) {
         (void)guest->abortTransfer().has_value();
         if (auto gone = domain::destroyGuest(domain, guest, false); !gone)
             log(LogLevel::Error, "%s", gone.error().message.c_str());
@@ -36,16 +41,28 @@ static void discard(Domain &domain)
     domain::endDomain(domain, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
     domain.data().phase = MigrationPhase::None;
     domain::dropLiveDefinition(domain);
+    // A source that holds its guest for sent will ask.
+    if (witness && guest && guest->mayBeWhole())
+        witness->testify(Verdict::Ended, domain.host().background());
 }
 
 /// The client (or the source's daemon) went away before Finish.
 static void destinationClosed(virDomainObj *object, virConnectPtr)
 {
-    Domain domain = Domain::borrow(object);
-    if (domain.data().phase != MigrationPhase::Receive)
+    Domain closed = Domain::borrow(object);
+    if (closed.data().phase != MigrationPhase::Receive)
         return;
-    if (auto job = AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_IN))
-        discard(domain);
+    // Not here: ending the guest takes its time, and this may be the daemon's main thread.
+    closed.host().background().run([reference = conf::ObjectRef<virDomainObj>::share(object),
+                                    incarnation = closed.data().events] {
+        Domain domain = Domain::lock(reference.get());
+        if (domain.data().events != incarnation || domain.data().phase != MigrationPhase::Receive)
+            return;
+        if (auto job = AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_IN)) {
+            (*job)->fail(makeError(ErrorCode::Aborted, "%s", tr("the migration's client disconnected")));
+            discard(domain);
+        }
+    });
 }
 
 /// What does not hang together with the domain XML is refused before anything is done.
@@ -142,27 +159,32 @@ static Result<std::string> ownHost(const Host &host)
     return name;
 }
 
-/// Receive on a port. `endpoint` comes with the host, and gets the port.
+/// Receive on a port. `endpoint` comes with the host, and gets the port; `asks`: the source may ask
+/// there, at the end, what became of the guest.
 static Result<void> receiveOnPort(Domain &domain, const Request &request, hypervisor::ReceiveRequest receive,
-                                  Endpoint &endpoint)
+                                  bool asks, Endpoint &endpoint)
 {
     Host &host = domain.host();
-    ListeningSocket listening = TRY(domain.unlocked([&] {
-        const std::string &given = request.listenAddress;
-        return listenOn(given.empty() ? host.settings().migrationAddress : given, endpoint.port,
-                        host.migrationPorts());
-    }));
+    const std::string &given = request.listenAddress;
+    const std::string address = given.empty() ? host.settings().migrationAddress : given;
+    ListeningSocket listening =
+        TRY(domain.unlocked([&] { return listenOn(address, endpoint.port, host.migrationPorts()); }));
     endpoint.port = listening.port;
+    // The helper listens first; once it has ended, the witness does.
+    const std::string secret = asks ? receive.secret : "";
+    domain.data().witness = std::make_shared<Witness>(
+        base::UniqueFd(asks ? ::fcntl(listening.fd.get(), F_DUPFD_CLOEXEC, 3) : -1), secret,
+        listening.acquired ? listening.port : 0);
+    if (!secret.empty())
+        domain.data().link = {address, listening.port, secret};
     Rollback rollback;
     rollback.onFailure([&] {
-        if (listening.acquired && !domain.data().migrationPort)
-            virPortAllocatorRelease(listening.port);
+        domain.data().witness.reset();
+        domain.data().link = {};
     });
     receive.stream = std::move(listening.fd);
     receive.kind = hypervisor::StreamKind::Listener;
     TRY(domain::receiveDomain(domain, std::move(receive)));
-    if (listening.acquired)
-        domain.data().migrationPort = listening.port;
     rollback.commit();
     return {};
 }
@@ -199,7 +221,8 @@ static Result<Cookie> startReceiving(Domain &domain, const Request &request, con
     }
     if (incoming.fromOurs)
         reply.extension->secret = receive.secret = TRY(makeSecret());
-    TRY(receiveOnPort(domain, request, std::move(receive), endpoint));
+    TRY(receiveOnPort(domain, request, std::move(receive),
+                      incoming.cookie.extension && incoming.cookie.extension->question, endpoint));
     return reply;
 }
 
@@ -297,8 +320,8 @@ static Result<hypervisor::TransferProgress> takeOver(Domain &domain, const Reque
     if (!(request.flags & VIR_MIGRATE_PAUSED))
         domain.queueLifecycle(VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
     rollback.commit();
-    if (domain.data().migrationPort)
-        virPortAllocatorRelease(std::exchange(domain.data().migrationPort, 0));
+    if (const auto witness = std::exchange(domain.data().witness, nullptr))
+        witness->testify(Verdict::Started, domain.host().background());
     return figures;
 }
 

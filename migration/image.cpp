@@ -193,6 +193,7 @@ static Result<void> startFromManagedSave(Domain &domain, AsyncJob &job, const St
         return makeError(ErrorCode::OperationFailed, tr("'%s' is an image of another domain, '%s'"), path.c_str(),
                          image.def->name);
     TRY(domain.requireInactive());
+    const domain::TransferSlot slot = TRY(host.takeTransferSlot(domain.name()));
     const bool stayPaused = options.paused || !image.file.wasRunning();
     virDomainDef *def = image.def.release();
     virDomainObjAssignDef(domain.object(), &def, true, nullptr);

@@ -8,8 +8,10 @@
 #include "migration/data_connection.h"
 #include "migration/negotiation.h"
 #include "migration/phases.h"
+#include "migration/recovery.h"
 #include "migration/safety.h"
 #include "migration/tunnel.h"
+#include "migration/verdict.h"
 
 namespace godwit::migration {
 
@@ -23,29 +25,6 @@ using domain::AsyncJob;
 using domain::Domain;
 using domain::Host;
 using domain::MigrationPhase;
-
-static void enterPhase(Domain &domain, MigrationPhase phase)
-{
-    domain.data().phase = phase;
-    domain.saveStatus();
-}
-
-/// Run a guest again that this migration stopped. A failure leaves it paused, and is told.
-static void goOn(Domain &domain)
-{
-    auto guest = domain.guest();
-    if (!guest || !domain.data().ranBeforeMigration)
-        return;
-    auto resumed = domain.unlocked([&] { return (*guest)->resume(hypervisor::ResumeMode::Fast); });
-    if (!resumed) {
-        log(LogLevel::Error, "domain '%s': cannot resume after a cancelled migration: %s", domain.def()->name,
-            resumed.error().message.c_str());
-        return;
-    }
-    if (domain.active())
-        domain.setState(VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_MIGRATION_CANCELED, VIR_DOMAIN_EVENT_RESUMED,
-                        VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
-}
 
 /// The client went away between two phases: nobody will call the next one.
 static void sourceClosed(virDomainObj *object, virConnectPtr)
@@ -62,11 +41,8 @@ static void sourceClosed(virDomainObj *object, virConnectPtr)
         return;
     }
     if (domain.data().phase == MigrationPhase::Performed) {
-        // The destination may run it already: safety before liveness.
-        log(LogLevel::Error,
-            "domain '%s': the client of its migration has gone: left paused; 'virsh resume' if it does not run on "
-            "the destination",
-            domain.def()->name);
+        (*job)->keep();
+        return settleSentBeside(domain);
     }
     (*job)->fail(makeError(ErrorCode::Aborted, "%s", tr("the migration's client disconnected")));
     enterPhase(domain, MigrationPhase::None);
@@ -87,14 +63,8 @@ static void unwatchClient(Domain &domain, const Request &request)
 
 void leavePaused(Domain &domain, const base::Error &cause)
 {
-    auto job = AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_OUT);
-    if (!job)
-        return;
-    log(LogLevel::Error,
-        "domain '%s': whether it runs on the destination is not known: left paused; 'virsh resume' if it does not: %s",
-        domain.def()->name, cause.message.c_str());
-    enterPhase(domain, MigrationPhase::None);
-    (*job)->fail(cause);
+    if (auto job = AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_OUT))
+        stayPaused(domain, **job, cause);
 }
 
 /// The XML that goes to the destination.
@@ -134,6 +104,7 @@ Result<Cookie> makeCookie(const Domain &domain)
     std::copy_n(domain.def()->uuid, cookie.uuid.size(), cookie.uuid.begin());
     cookie.hostname = TRY(hostname());
     cookie.extension.emplace();
+    cookie.extension->question = true;
     cookie.bare = !domain.host().hypervisor().speaksChannel();
     return cookie;
 }
@@ -285,12 +256,24 @@ static Result<hypervisor::TransferProgress> send(Domain &domain, const Request &
     });
 }
 
+/// Where the destination can be asked later.
+static domain::MigrationLink linkTo(const Request &request, const Cookie &destination)
+{
+    const auto endpoint = Endpoint::parse(request.uri.c_str());
+    if (!endpoint || !destination.extension || !destination.extension->question)
+        return {};
+    return {endpoint->host, endpoint->port, destination.extension->secret};
+}
+
 Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fromDestination)
 {
     auto job = TRY(continueJob(domain, request));
     unwatchClient(domain, request);
     watchClient(domain, request);
     domain.data().ranBeforeMigration = domain.state() == VIR_DOMAIN_RUNNING;
+    domain.data().undefineAfterMigration = request.flags & VIR_MIGRATE_UNDEFINE_SOURCE;
+    const domain::MigrationLink link = linkTo(request, fromDestination);
+    domain.data().link = link;
     enterPhase(domain, MigrationPhase::Perform);
     domain.data().abortOnIoError = request.flags & VIR_MIGRATE_ABORT_ON_ERROR;
     auto sent = send(domain, request, fromDestination, *job);
@@ -299,6 +282,8 @@ Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fro
         // The guest goes on already: save() resumed it. No Confirm will come.
         unwatchClient(domain, request);
         enterPhase(domain, MigrationPhase::None);
+        if (!link.secret.empty())
+            domain.host().background().run([link] { dismiss(link); });
         job->fail(sent.error());
         return std::move(sent).error().in(strprintf(tr("migrating '%s'"), domain.def()->name));
     }
@@ -328,20 +313,6 @@ static uint64_t wholeDowntime(const Domain &domain, uint64_t untilPerformed, con
     return untilPerformed + static_cast<uint64_t>((finishing + (sincePerformed - finishing) / 2).count());
 }
 
-/// Forget a domain's persistent definition, for UNDEFINE_SOURCE.
-static void undefine(Domain &domain)
-{
-    const conf::Settings &settings = domain.host().settings();
-    if (!domain.persistent())
-        return;
-    if (virDomainDeleteConfig(settings.configDir.c_str(), settings.autostartDir.c_str(), domain.object()) < 0) {
-        log(LogLevel::Warning, "domain '%s': %s", domain.def()->name, conf::takeLibvirtError().message.c_str());
-        return;
-    }
-    domain.object()->persistent = 0;
-    domain.queueLifecycle(VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
-}
-
 /// The definition has gone, the guest (if there is one) stays.
 static void confirmOffline(Domain &domain, const Request &request)
 {
@@ -364,9 +335,12 @@ Result<void> confirm(Domain &domain, const Request &request, const Cookie &fromD
     }
     TRY(domain.requireActive());
     if (cancelled) {
-        // A guest that was never stopped is not resumed.
+        // Finish has failed, or its answer was lost: only the destination knows.
+        if (sent && !domain.data().link.secret.empty())
+            return settleSent(domain, *job);
+        // A guest that was never stopped is not resumed; a stock peer cannot be asked.
         if (sent)
-            goOn(domain);
+            goOn(domain, std::chrono::steady_clock::now());
         enterPhase(domain, MigrationPhase::None);
         job->fail(makeError(ErrorCode::Aborted, "%s", tr("the migration was cancelled")));
         return {};
@@ -379,9 +353,8 @@ Result<void> confirm(Domain &domain, const Request &request, const Cookie &fromD
         figures.downtime = wholeDowntime(domain, figures.downtime, fromDestination);
         job->complete(figures);
     }
-    if (request.flags & VIR_MIGRATE_UNDEFINE_SOURCE)
-        undefine(domain);
-    return domain::destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
+    domain.data().undefineAfterMigration = request.flags & VIR_MIGRATE_UNDEFINE_SOURCE;
+    return endSource(domain);
 }
 
 } // namespace godwit::migration

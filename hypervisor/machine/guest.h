@@ -94,6 +94,7 @@ public:
     base::Result<TransferProgress> save(SaveRequest request) override;
     base::Result<void> resume(ResumeMode mode) override;
     base::Result<TransferProgress> finishReceiving(TransferObserver *observer) override;
+    bool mayBeWhole() override;
     base::Result<void> abortTransfer(const std::string &failure) override;
     base::Result<void> setLimits(const TransferLimits &limits) override;
     base::Result<void> describe(virDomainDef *def) override;
@@ -130,7 +131,7 @@ private:
     base::Result<std::shared_ptr<Transfer>> beginSaving(SaveRequest &request, bool running);
     /// Make sure that no migration of QEMU's is under way.
     base::Result<void> settleMigration();
-    base::Error undoSave(base::Error cause, bool stateBegun, bool wasRunning);
+    base::Error undoSave(base::Error cause, Transfer &transfer, bool wasRunning);
 
     base::Result<void> applyVnc(const virDomainDef *def);
     base::Result<void> applyLinks(const virDomainDef *def);
@@ -170,6 +171,7 @@ private:
     StopCause stopCause_ = StopCause::Unknown;
     std::shared_ptr<Transfer> transfer_;
     bool receiving_ = false;
+    bool whole_ = false;   ///< received: the source may have been told so
     std::map<std::string, std::string> ptys_;   ///< alias → path
 };
 

@@ -140,22 +140,27 @@ Result<TransferProgress> MachineGuest::save(SaveRequest request)
         transfer_.reset();
         stopCause_ = StopCause::Unknown;
     }
+    // The guest first: a helper may take its time to leave.
     if (!outcome)
-        return undoSave(outcome.error(), transfer->stateBegun(), state == "running");
+        outcome = undoSave(outcome.error(), *transfer, state == "running");
+    transfer->collect();
     return outcome;
 }
 
 /// Leave the guest as it was before save(); the cause stays the cause.
-Error MachineGuest::undoSave(Error cause, bool stateBegun, bool wasRunning)
+Error MachineGuest::undoSave(Error cause, Transfer &transfer, bool wasRunning)
 {
     const auto undo = [&]() -> Result<void> {
-        if (stateBegun)
+        if (transfer.stateBegun())
             TRY(settleMigration());
         else
             (void)call("closefd", Json::object({{"fdname", Transfer::pipeName}})).has_value();
         const std::string state = TRY(runState());
-        if (wasRunning && (state == "paused" || state == "postmigrate" || state == "finish-migrate"))
-            TRY(unpause());
+        if (!wasRunning || (state != "paused" && state != "postmigrate" && state != "finish-migrate"))
+            return {};
+        TRY(unpause());
+        log(LogLevel::Info, "domain '%s': resumed %.1f ms after its transfer failed", facts_.name.c_str(),
+            transfer.sinceEnd().count());
         return {};
     };
     if (auto undone = undo(); !undone) {
@@ -227,10 +232,12 @@ Result<TransferProgress> MachineGuest::finishReceiving(TransferObserver *observe
     if (!current || current->direction() != Transfer::Direction::Receive)
         return makeError(ErrorCode::OperationInvalid, tr("'%s' is not being received"), facts_.name.c_str());
     auto outcome = current->wait(observer);
+    current->collect();
     {
         std::lock_guard lock(mutex_);
         transfer_.reset();
         receiving_ = false;
+        whole_ = current->stateLoaded();
         if (!outcome && !deathCause_)
             deathCause_ = DeathCause::Failed;
     }
@@ -239,6 +246,12 @@ Result<TransferProgress> MachineGuest::finishReceiving(TransferObserver *observe
             log(LogLevel::Error, "domain '%s': %s", facts_.name.c_str(), gone.error().message.c_str());
     }
     return outcome;
+}
+
+bool MachineGuest::mayBeWhole()
+{
+    std::lock_guard lock(mutex_);
+    return whole_ || (transfer_ && transfer_->stateLoaded());
 }
 
 // ---- meanwhile ---------------------------------------------------------------------------

@@ -57,8 +57,13 @@ Result<TransferProgress> Transfer::wait(TransferObserver *observer)
     }
     if (!*outcome)
         helper_->kill();
-    helper_->end();
     return std::move(*outcome);
+}
+
+std::chrono::duration<double, std::milli> Transfer::sinceEnd()
+{
+    std::lock_guard lock(mutex_);
+    return std::chrono::steady_clock::now() - endedAt_;
 }
 
 bool Transfer::stateBegun()
@@ -166,6 +171,7 @@ void Transfer::finish(Result<TransferProgress> outcome)
     timeLimit_.reset();
     std::lock_guard lock(mutex_);
     outcome_ = std::move(outcome);
+    endedAt_ = std::chrono::steady_clock::now();
     ended_.notify_all();
 }
 
@@ -236,6 +242,7 @@ void Transfer::migrationChanged(const std::string &status)
     migrationDone_ = true;
     if (state_ == State::Loading) {
         state_ = State::Finishing;
+        stateLoaded_ = true;
         helper_->send(control::StateLoaded{true, {}});
     }
     tryComplete();

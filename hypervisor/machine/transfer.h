@@ -22,6 +22,7 @@
 #include "hypervisor/machine/helper_process.h"
 #include "hypervisor/machine/json.h"
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <memory>
@@ -42,8 +43,11 @@ public:
 
     /// Begin to listen to the helper. `guest` outlives the transfer's activity.
     void start(std::weak_ptr<MachineGuest> guest);
-    /// Wait for the end, then collect the helper.
+    /// Wait for the end. A helper that has failed is ended; collect() waits for it.
     base::Result<TransferProgress> wait(TransferObserver *observer);
+    void collect() { helper_->end(); }
+    /// How long ago it ended.
+    std::chrono::duration<double, std::milli> sinceEnd();
     /// See Guest::abortTransfer().
     void abort(const std::string &failure = {});
     /// Save: fail if the guest has not been stopped by then.
@@ -51,6 +55,8 @@ public:
     void setLimits(const TransferLimits &limits);
     /// Whether QEMU was told to write its state (then it may still be at it).
     bool stateBegun();
+    /// Receive: whether the guest was whole, and the source may have heard of it.
+    bool stateLoaded() const { return stateLoaded_; }
     Direction direction() const { return direction_; }
 
     // ---- told by the guest, on the event thread
@@ -89,12 +95,14 @@ private:
     Watch patience_, timeLimit_;
     std::chrono::steady_clock::time_point stoppedAt_;
     bool stopped_ = false;
+    std::atomic<bool> stateLoaded_{false};
 
     std::mutex mutex_;
     std::condition_variable ended_;
     TransferProgress progress_;
     TransferObserver *observer_ = nullptr;
     bool stateBegun_ = false;
+    std::chrono::steady_clock::time_point endedAt_;
     std::optional<base::Result<TransferProgress>> outcome_;
 };
 

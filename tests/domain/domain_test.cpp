@@ -56,10 +56,14 @@ protected:
     {
         domain.unlocked([&] {
             FakeWorld::get().drain();
-            std::promise<void> done;
-            host_->post([&] { done.set_value(); });
-            done.get_future().wait();
+            waitForWorker();
         });
+    }
+    void waitForWorker()
+    {
+        std::promise<void> done;
+        host_->post([&] { done.set_value(); });
+        done.get_future().wait();
     }
 
     std::string root_;
@@ -191,6 +195,50 @@ TEST_F(DomainTest, ProgressBecomesTheJobsData)
     EXPECT_EQ(progressOf(domain.object()->job->completed).memoryRemaining, 0u);
 }
 
+TEST_F(DomainTest, NoMoreTransfersAtOnceThanTheSettingsAllow)
+{
+    const unsigned limit = host_->settings().maxTransfers;
+    std::vector<TransferSlot> slots;
+    for (unsigned i = 0; i < limit; i++) {
+        auto slot = host_->takeTransferSlot("web" + std::to_string(i));
+        ASSERT_TRUE(slot) << i;
+        slots.push_back(std::move(slot).value());
+    }
+    auto refused = host_->takeTransferSlot("one-more");
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message, HasSubstr("one-more"));
+    EXPECT_THAT(refused.error().message, HasSubstr("max_transfers"));
+    slots.pop_back();
+    EXPECT_TRUE(host_->takeTransferSlot("one-more"));
+}
+
+TEST_F(DomainTest, ALongJobThatMovesMemoryTakesOneOfTheTransfersUntilItEnds)
+{
+    Domain domain = started();
+    const auto isFree = [&] {
+        std::vector<TransferSlot> slots;
+        for (unsigned i = 0; i < host_->settings().maxTransfers; i++) {
+            auto slot = host_->takeTransferSlot("other");
+            if (!slot)
+                return false;
+            slots.push_back(std::move(slot).value());
+        }
+        return true;
+    };
+    {
+        auto job = AsyncJob::begin(domain, VIR_ASYNC_JOB_MIGRATION_OUT, VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, 0);
+        ASSERT_TRUE(job);
+        EXPECT_FALSE(isFree());
+        (*job)->keep();
+    }
+    EXPECT_FALSE(isFree()) << "between two phases";
+    (void)AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_OUT).has_value();
+    EXPECT_TRUE(isFree());
+    auto job = AsyncJob::begin(domain, VIR_ASYNC_JOB_START, VIR_DOMAIN_JOB_OPERATION_START, 0);
+    ASSERT_TRUE(job);
+    EXPECT_TRUE(isFree()) << "a start moves no memory";
+}
+
 TEST_F(DomainTest, AStartThatFailsHoldsNothing)
 {
     for (const char *step : {"create", "describe", "unpause"}) {
@@ -247,6 +295,7 @@ TEST_F(DomainTest, TheInhibitorHoldsWhileGuestsRun)
     host_ = *Host::open(std::move(settings), [&](bool hold) { held.push_back(hold); });
     for (const char *name : {"a", "b"})
         started(name);   // unlocked at once: nobody holds two domains
+    waitForWorker();
     EXPECT_EQ(held, std::vector<bool>{true});
     for (const char *name : {"a", "b"}) {
         EXPECT_EQ(held, std::vector<bool>{true});
@@ -254,6 +303,7 @@ TEST_F(DomainTest, TheInhibitorHoldsWhileGuestsRun)
         ASSERT_TRUE(domain);
         endDomain(*domain, VIR_DOMAIN_SHUTOFF_CRASHED, VIR_DOMAIN_EVENT_STOPPED_CRASHED);
     }
+    waitForWorker();
     EXPECT_EQ(held, (std::vector<bool>{true, false}));
 }
 

@@ -40,6 +40,24 @@ protected:
 };
 
 /// Typed parameters that free themselves.
+TEST_F(LongJob, OneMoreThanMayRunAtOnceIsRefusedByName)
+{
+    std::filesystem::create_directories(root() + "/etc");
+    writeFile(root() + "/etc/godwit.conf", "max_transfers = 1\n");
+    Client client(root());
+    auto saving = startSave(client);
+    auto second = client.define(domainXml("web2"));
+    ASSERT_EQ(virDomainCreate(second.get()), 0) << "a start is none: " << lastError();
+    EXPECT_EQ(virDomainSave(second.get(), (base() + "/second").c_str()), -1);
+    EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_FAILED, "web2"));
+    EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_FAILED, "max_transfers"));
+    EXPECT_EQ(stateOf(second), "running.1");
+    EXPECT_FALSE(exists(base() + "/second"));
+    world().releaseSaves();
+    ASSERT_EQ(saving.result.get(), 0);
+    EXPECT_EQ(virDomainSave(second.get(), (base() + "/second").c_str()), 0) << lastError();
+}
+
 TEST_F(LongJob, ShowsItsProgress)
 {
     Client client(root());

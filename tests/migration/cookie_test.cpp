@@ -52,6 +52,7 @@ static Cookie everything()
     abilities.postCopy = true;
     CookieExtension ours;
     ours.abilities = abilities;
+    ours.question = true;
     ours.secret = std::string(64, 'a');
     ours.persistentXml = "<domain>&amp;</domain>";
     ours.stoodStill = std::chrono::milliseconds(69);
@@ -69,6 +70,7 @@ TEST(Cookie, RoundTripsWithOurChild)
     EXPECT_EQ(back->hostname, cookie.hostname);
     ASSERT_TRUE(back->extension);
     EXPECT_EQ(back->extension->abilities, cookie.extension->abilities);
+    EXPECT_EQ(back->extension->question, cookie.extension->question);
     EXPECT_EQ(back->extension->secret, cookie.extension->secret);
     EXPECT_EQ(back->extension->persistentXml, cookie.extension->persistentXml);
     EXPECT_EQ(back->extension->stoodStill, cookie.extension->stoodStill);

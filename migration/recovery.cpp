@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "migration/recovery.h"
+
+#include "base/i18n.h"
+#include "base/log.h"
+#include "domain/host.h"
+#include "domain/lifecycle.h"
+#include "migration/data_connection.h"
+#include "migration/verdict.h"
+#include "migration/witness.h"
+
+namespace godwit::migration {
+
+using base::ErrorCode;
+using base::LogLevel;
+using base::makeError;
+using base::Result;
+using base::tr;
+using domain::AsyncJob;
+using domain::Domain;
+using domain::Host;
+using domain::MigrationLink;
+using domain::MigrationPhase;
+
+void enterPhase(Domain &domain, MigrationPhase phase)
+{
+    domain.data().phase = phase;
+    if (phase == MigrationPhase::None)
+        domain.data().link = {};
+    domain.saveStatus();
+}
+
+void goOn(Domain &domain, std::chrono::steady_clock::time_point noticed)
+{
+    auto guest = domain.guest();
+    if (!guest || !domain.data().ranBeforeMigration)
+        return;
+    auto resumed = domain.unlocked([&] { return (*guest)->resume(hypervisor::ResumeMode::Fast); });
+    if (!resumed) {
+        log(LogLevel::Error, "domain '%s': cannot resume after a cancelled migration: %s", domain.def()->name,
+            resumed.error().message.c_str());
+        domain.queueLifecycle(VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_API_ERROR);
+        return;
+    }
+    log(LogLevel::Info, "domain '%s': resumed %.1f ms after its migration was known to have failed", domain.def()->name,
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - noticed).count());
+    if (domain.active())
+        domain.setState(VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_MIGRATION_CANCELED, VIR_DOMAIN_EVENT_RESUMED,
+                        VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+}
+
+void undefine(Domain &domain)
+{
+    const conf::Settings &settings = domain.host().settings();
+    if (!domain.persistent())
+        return;
+    if (virDomainDeleteConfig(settings.configDir.c_str(), settings.autostartDir.c_str(), domain.object()) < 0) {
+        log(LogLevel::Warning, "domain '%s': %s", domain.def()->name, conf::takeLibvirtError().message.c_str());
+        return;
+    }
+    domain.object()->persistent = 0;
+    domain.queueLifecycle(VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
+}
+
+/// The destination need not wait for questions any more.
+static void dismissLater(Host &host, const MigrationLink &link)
+{
+    if (!link.secret.empty())
+        host.background().run([link] { dismiss(link); });
+}
+
+Result<void> endSource(Domain &domain)
+{
+    Host &host = domain.host();
+    const MigrationLink link = domain.data().link;
+    if (domain.data().undefineAfterMigration)
+        undefine(domain);
+    TRY(domain::destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED));
+    dismissLater(host, link);
+    return {};
+}
+
+base::Error stayPaused(Domain &domain, AsyncJob &job, const base::Error &why)
+{
+    base::Error error = makeError(ErrorCode::OperationFailed,
+                                  tr("domain '%s' was sent, and its destination cannot be asked whether it runs there "
+                                     "(%s): it stays paused here; 'virsh resume' if it does not run there"),
+                                  domain.def()->name, why.message.c_str());
+    log(LogLevel::Error, "%s", error.message.c_str());
+    domain.queueLifecycle(VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_API_ERROR);
+    enterPhase(domain, MigrationPhase::None);
+    job.fail(error);
+    return error;
+}
+
+Result<void> settleSent(Domain &domain, AsyncJob &job)
+{
+    const auto noticed = std::chrono::steady_clock::now();
+    const MigrationLink link = domain.data().link;
+    const Result<Verdict> verdict = domain.unlocked([&]() -> Result<Verdict> {
+        if (link.secret.empty())
+            return makeError(ErrorCode::Unsupported, "%s", tr("it does not answer such questions"));
+        return ask(link, domain.host().background().stopFd());
+    });
+    TRY(domain.requireActive());
+    // The status file says what there is to ask: the next process does.
+    if (!verdict && verdict.error().code == ErrorCode::Aborted)
+        return verdict.error();
+    if (!verdict)
+        return stayPaused(domain, job, verdict.error());
+    if (*verdict == Verdict::Started) {
+        log(LogLevel::Info, "domain '%s' runs on the destination of its migration", domain.def()->name);
+        if (virDomainJobData *data = domain.object()->job->current)
+            job.complete(hypervisor::TransferProgress(domain::progressOf(data)));
+        return endSource(domain);
+    }
+    goOn(domain, noticed);
+    dismissLater(domain.host(), link);
+    enterPhase(domain, MigrationPhase::None);
+    job.fail(makeError(ErrorCode::Aborted, "%s", tr("the migration was cancelled")));
+    return {};
+}
+
+void settleSentBeside(Domain &domain)
+{
+    domain.host().background().run([reference = conf::ObjectRef<virDomainObj>::share(domain.object()),
+                                    incarnation = domain.data().events] {
+        Domain later = Domain::lock(reference.get());
+        if (later.data().events != incarnation || later.data().phase != MigrationPhase::Performed)
+            return;
+        if (auto job = AsyncJob::resume(later, VIR_ASYNC_JOB_MIGRATION_OUT))
+            (void)settleSent(later, **job).has_value();   // told in the log, by events and in the state
+    });
+}
+
+/// A copy that nobody will finish: end it, unless it runs already; and tell the source so.
+static Result<void> settleReceived(Domain &domain)
+{
+    Host &host = domain.host();
+    const MigrationLink link = domain.data().link;
+    const bool runs = domain.data().phase == MigrationPhase::Launch && TRY(domain.guest())->running();
+    if (runs)
+        domain::keepLaunched(domain);
+    else
+        TRY(domain::destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED));
+    ListeningSocket listening = TRY(listenOn(link.address, link.port, host.migrationPorts()));
+    const bool ours = virPortAllocatorSetUsed(link.port) == 0;
+    std::make_shared<Witness>(std::move(listening.fd), link.secret, ours ? link.port : 0)
+        ->testify(runs ? Verdict::Started : Verdict::Ended, host.background());
+    return {};
+}
+
+static Result<void> settleInterrupted(Domain &domain)
+{
+    const MigrationPhase phase = domain.data().phase;
+    if (!domain.active())
+        return {};
+    if (phase == MigrationPhase::Performed) {
+        auto job = TRY(AsyncJob::begin(domain, VIR_ASYNC_JOB_MIGRATION_OUT, VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, 0));
+        job->keep();
+        settleSentBeside(domain);
+    } else if (phase == MigrationPhase::Receive || phase == MigrationPhase::Launch) {
+        auto job = TRY(domain::Job::begin(domain, VIR_JOB_DESTROY));
+        return settleReceived(domain);
+    } else {
+        // Interrupted in Perform, and running on: the destination may have it whole, and wait for the question.
+        dismissLater(domain.host(), std::exchange(domain.data().link, {}));
+    }
+    return {};
+}
+
+void settleInterrupted(Host &host)
+{
+    for (auto &object : host.allDomains()) {
+        Domain domain = Domain::lock(object.get());
+        if (auto settled = settleInterrupted(domain); !settled)
+            log(LogLevel::Error, "domain '%s': %s", domain.def()->name, settled.error().message.c_str());
+    }
+}
+
+} // namespace godwit::migration
