@@ -27,8 +27,13 @@ class Case(unittest.TestCase):
             setattr(cls, name, daemon)
             cls.hosts.append(daemon)
             cls.addClassCleanup(daemon.stop)
+            cls.configure(daemon)
             daemon.start()
         cls.images = {}
+
+    @classmethod
+    def configure(cls, daemon):
+        """For tests whose daemons want other settings than all."""
 
     def setUp(self):
         self.files_before = {daemon.name: daemon.files() for daemon in self.hosts}

@@ -1,0 +1,184 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Everything that may break while a guest moves, at every place where it may break.
+
+A scenario is a place in a migration and a deed done there. After each the guest must have
+survived: one copy runs, with all its memory, or, only where the two hosts cannot talk, one copy
+stands still and can be resumed; both sides' states are right, nothing is left over, and the next
+migration works. Without GODWIT_LONG a sample that is always the same is run.
+"""
+import os
+import re
+import signal
+import statistics
+import sys
+
+from harness import tap
+from harness.case import Case
+from harness.guest import Guest, state
+from harness.sweep import Migration, helper_link, scenarios, use_helper
+from harness.wait import wait_until
+
+LONG = bool(os.environ.get("GODWIT_LONG"))
+SAMPLE = 40
+
+
+class FaultSweep(Case):
+    daemons = ["source", "target"]
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.guest, cls.here, cls.there = None, cls.source, cls.target
+        cls.tried = cls.survived = 0
+        cls.stream_bytes = 0
+        cls.addClassCleanup(cls.report)
+
+    @classmethod
+    def configure(cls, daemon):
+        use_helper(cls.work)
+        daemon.write_settings(helper=helper_link(cls.work))
+
+    @classmethod
+    def report(cls):
+        times = [float(ms) for daemon in cls.hosts
+                 for ms in re.findall(r"resumed ([0-9.]+) ms after", daemon.log.read_text(errors="replace"))]
+        if len(times) > 1:
+            print(f"resumed after a failure was noticed: {len(times)} times, median {statistics.median(times):.1f} ms, "
+                  f"95 of 100 within {sorted(times)[len(times) * 95 // 100]:.1f} ms, longest {max(times):.1f} ms",
+                  file=sys.stderr)
+        print(f"survived {cls.survived} of {cls.tried}", file=sys.stderr)
+
+    def setUp(self):
+        """Each scenario begins where the last one left its guest, if it left it well."""
+        cls = type(self)
+        if cls.guest is None:
+            cls.guest = self.running_guest(self.source, memory=96, fill=16, rate=1500)
+            cls.here, cls.there = self.source, self.target
+            cls.stream_bytes = self.measure()
+        cls.guest.console.mark()
+
+    def measure(self):
+        """Move the guest once; the bytes that this takes."""
+        cls = type(self)
+        self.here.virsh("migrate", self.guest.name, self.there.tcp_uri, "--live")
+        cls.here, cls.there = self.there, self.here
+        info = self.here.virsh("domjobinfo", self.guest.name, "--completed", "--rawstats") 
+        return int(re.search(r"memory_processed\s*:?\s*(\d+)", info).group(1))
+
+    # ---- the judgement
+
+    def sweep(self, scenario):
+        cls = type(self)
+        cls.tried += 1
+        move = Migration(self.work, self.here, self.there, self.guest, self.stream_bytes)
+        try:
+            scenario.run(move)
+            self.judge(scenario, move)
+            cls.survived += 1
+        except BaseException:
+            self.start_afresh()
+            raise
+        finally:
+            move.close()
+
+    def judge(self, scenario, move):
+        for daemon in self.hosts:
+            if daemon.process.poll() is not None:
+                daemon.start()
+        here, there = wait_until(self.settled, f"both sides come to rest ({scenario.name})", timeout=90, interval=0.2)
+        states = f"source {here}, destination {there}"
+        running = [daemon for daemon, found in ((self.here, here), (self.there, there))
+                   if found and found[0] == "running"]
+        self.assertLess(len(running), 2, f"two copies run: {states}")
+        self.guest.assert_never_ran_twice()
+        if not running and here and here[0] == "paused" and move.parted:
+            self.assertEqual(here, ("paused", "migrating"))
+            self.here.virsh("resume", self.guest.name)
+            running = [self.here]
+        elif running == [self.there] and here and move.parted:
+            # Nobody could tell the source: its copy stands still, and is ended by hand.
+            self.assertEqual(here, ("paused", "migrating"))
+            self.here.virsh("destroy", self.guest.name)
+            here = None
+        if not running and move.guest_killed:
+            self.assertIsNone(here, states)
+            self.assertIsNone(there, states)
+            return self.start_afresh()
+        self.assertEqual(len(running), 1, f"nobody runs it: {states}")
+        if running == [self.here]:
+            self.assertIn(state(self.here.virsh, self.guest.name)[1],
+                          ("migrated", "migration canceled", "unpaused", "restored"), states)
+            self.assertIsNone(there, states)
+        else:
+            self.assertEqual(there, ("running", "migrated"))
+            self.assertIsNone(here, states)
+        self.lives_on(running[0])
+
+    def lives_on(self, daemon):
+        """It is intact, moves on to the other host, is intact there, and leaves nothing."""
+        cls = type(self)
+        cls.here, cls.there = daemon, self.source if daemon is self.target else self.target
+        self.guest.assert_runs_on()
+        self.here.virsh("migrate", self.guest.name, self.there.tcp_uri, "--live", timeout=90)
+        cls.here, cls.there = self.there, self.here
+        self.guest.wait_ticks(len(self.guest.console.ticks()) + 1)
+        self.guest.assert_runs_on()
+        self.guest.assert_never_ran_twice()
+        wait_until(lambda: not self.leaks(), "nothing is left", timeout=10, interval=0.2) if self.leaks() else None
+
+    def settled(self):
+        """The two states, once no job is under way and both have stayed the same."""
+        def look():
+            found = [state(daemon.virsh, self.guest.name) for daemon in (self.here, self.there)]
+            for daemon, what in zip((self.here, self.there), found):
+                if what and not re.search(r"Job type:\s+None", daemon.virsh("domjobinfo", self.guest.name)):
+                    return None
+            return found
+        try:
+            first = look()
+            return first if first and first == look() else None
+        except AssertionError:
+            return None   # it ended between two questions
+
+    # ---- what may be left
+
+    def leaks(self):
+        found = []
+        processes = self.work.processes()
+        for name, count in (("godwit-helper", 0), ("qemu-system-x86", 1)):
+            have = [process for process in processes if process.name.startswith(name)]
+            if len(have) != count:
+                found.append(f"{len(have)} processes {name}")
+        for daemon in self.hosts:
+            found += [f"{daemon.name} listens on port {port}" for port in daemon.busy_migration_ports()]
+        found += [f"{self.there.name} has a file {path}" for path in sorted(self.there.files())]
+        return found
+
+    def start_afresh(self):
+        type(self).guest = None
+        for daemon in self.hosts:
+            daemon.restart(signal.SIGKILL)   # one that hangs must not spoil all that follow
+        self.end_all_domains()
+
+
+def sample(everything):
+    """All in the long mode; else some of each kind of place, always the same."""
+    if LONG or len(everything) <= SAMPLE:
+        return everything
+    return [everything[i * len(everything) // SAMPLE] for i in range(SAMPLE)]
+
+
+def add_tests():
+    everything = scenarios()
+    chosen = everything if len(sys.argv) > 1 else sample(everything)
+    for number, scenario in enumerate(chosen):
+        def test(self, scenario=scenario):
+            self.sweep(scenario)
+        setattr(FaultSweep, f"test_{number:03}_{scenario.name}" if len(sys.argv) <= 1 else f"test_{scenario.name}", test)
+
+
+add_tests()
+
+if __name__ == "__main__":
+    tap.main()
