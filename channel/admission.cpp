@@ -55,6 +55,7 @@ namespace {
 /// A connector that has not shown its whole preface yet.
 struct Candidate {
     std::unique_ptr<Socket> socket;
+    TlsSocket *handshaking = nullptr;   ///< the same, until it is known who that is
     Clock::time_point deadline;
     std::array<std::byte, prefaceSize> raw{};
     size_t got = 0;
@@ -114,7 +115,8 @@ private:
         auto deadline = deadline_;
         std::vector<pollfd> waiting{{listener_, POLLIN, 0}};
         for (const Candidate &candidate : candidates_) {
-            waiting.push_back({candidate.socket->fd(), POLLIN, 0});
+            const short awaited = candidate.handshaking ? candidate.handshaking->waitsFor() : short{POLLIN};
+            waiting.push_back({candidate.socket->fd(), awaited, 0});
             deadline = std::min(deadline, candidate.deadline);
         }
         if (::poll(waiting.data(), waiting.size(), leftUntil(deadline)) < 0 && errno != EINTR)
@@ -132,7 +134,13 @@ private:
         if (candidates_.size() == maxCandidates)
             candidates_.erase(candidates_.begin());   // the one that has been silent longest
         Candidate candidate;
-        candidate.socket = std::make_unique<Socket>(std::move(fd));
+        if (expected_.tls) {
+            auto tls = TRY(TlsSocket::make(std::move(fd), *expected_.tls));
+            candidate.handshaking = tls.get();
+            candidate.socket = std::move(tls);
+        } else {
+            candidate.socket = std::make_unique<Socket>(std::move(fd));
+        }
         candidate.deadline = Clock::now() + expected_.prefaceTimeout;
         candidates_.push_back(std::move(candidate));
         return {};
@@ -142,6 +150,9 @@ private:
     /// error says that it never will be.
     Result<void> advance(Candidate &candidate)
     {
+        if (candidate.handshaking && !TRY(candidate.handshaking->handshakeSome()))
+            return {};
+        candidate.handshaking = nullptr;
         const auto count = TRY(candidate.socket->receiveSome(std::span(candidate.raw).subspan(candidate.got)));
         if (!count)
             return {};

@@ -4,6 +4,7 @@
 // Destination: who may connect.
 
 #include "channel/connection.h"
+#include "channel/tls.h"
 
 namespace godwit::channel {
 
@@ -13,6 +14,7 @@ struct Expected {
     uint32_t count = 1;
     milliseconds connectTimeout{};   ///< until all are there
     milliseconds prefaceTimeout{};   ///< what one connector may take to show its preface
+    const TlsCredentials *tls = nullptr;   ///< borrowed; null: in the clear
 };
 
 /// Check the preface of a migration's one connection and accept it.

@@ -57,6 +57,7 @@ extern "C" {
 #include "viraccessapicheck.h"
 #include "virnetsocket.h"
 #include "virnettlscontext.h"
+#include "virnettlscontext.h"
 #include "domain_lock.h"
 #include "lock_manager.h"
 #include "security_manager.h"

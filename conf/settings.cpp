@@ -80,12 +80,26 @@ static Result<void> readSwitch(virConf *conf, const char *key, bool &value)
     return {};
 }
 
+/// As in qemu.conf: what is said of migration goes before what is said of TLS in general.
+static Result<void> readTlsKeys(virConf *conf, Settings &settings)
+{
+    constexpr const char *migrationOnly = "/etc/pki/libvirt-migrate";
+    TRY(readDirectory(conf, "default_tls_x509_cert_dir", settings.tlsDirectory));
+    if (access(migrationOnly, X_OK) == 0)
+        settings.tlsDirectory = migrationOnly;
+    TRY(readDirectory(conf, "migrate_tls_x509_cert_dir", settings.tlsDirectory));
+    TRY(readSwitch(conf, "default_tls_x509_verify", settings.tlsVerify));
+    TRY(readSwitch(conf, "migrate_tls_x509_verify", settings.tlsVerify));
+    return readSwitch(conf, "migrate_tls_force", settings.tlsForce);
+}
+
 static Result<void> readMigrationKeys(virConf *conf, Settings &settings)
 {
     TRY(readDirectory(conf, "helper", settings.helper));
     TRY(readText(conf, "migration_address", settings.migrationAddress));
     TRY(readText(conf, "migration_host", settings.migrationHost));
     TRY(readSwitch(conf, "migration_plain_peers", settings.migrationPlainPeers));
+    TRY(readTlsKeys(conf, settings));
     TRY(readNumber(conf, "migration_port_min", 1, 65534, settings.migrationPortMin));
     TRY(readNumber(conf, "migration_port_max", settings.migrationPortMin + 1, 65535, settings.migrationPortMax));
     TRY(readNumber(conf, "keepalive_interval", 0, 3600, settings.keepaliveInterval));

@@ -31,6 +31,9 @@ struct Settings {
 
     std::string migrationAddress;  ///< where Prepare listens; empty = every address, IPv4 and IPv6
     std::string migrationHost;     ///< the name other hosts reach us by; empty = hostname
+    std::string tlsDirectory = "/etc/pki/qemu"; ///< certificates and keys of migrations
+    bool tlsVerify = true;                      ///< a source must show a certificate
+    bool tlsForce = false;                      ///< no migration without TLS
     bool migrationPlainPeers = true;            ///< let stock peers in: no secret, no TLS
     unsigned keepaliveInterval = 5;             ///< seconds between signs of life of a peer's daemon; 0: none
     unsigned keepaliveCount = 5;                ///< how many may be missing until it counts as gone

@@ -53,6 +53,7 @@ public:
             Item::fields(item, *this);
     }
     void operator()(const char *, const Progress &value) { Progress::fields(value, *this); }
+    void operator()(const char *, const Tls &value) { Tls::fields(value, *this); }
     void operator()(const char *, const ImageIndex &value) { ImageIndex::fields(value, *this); }
 
     Result<std::vector<std::byte>> take()
@@ -134,6 +135,7 @@ public:
             Item::fields(items.emplace_back(), *this);
     }
     void operator()(const char *, Progress &value) { Progress::fields(value, *this); }
+    void operator()(const char *, Tls &value) { Tls::fields(value, *this); }
     void operator()(const char *, ImageIndex &value) { ImageIndex::fields(value, *this); }
 
     Result<void> finish()

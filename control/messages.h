@@ -57,6 +57,22 @@ struct ImageIndex {
     bool operator==(const ImageIndex &) const = default;
 };
 
+/// TLS on the connections of a Channel or Listener; no directory: none.
+struct Tls {
+    std::string directory;    ///< with certificates and keys
+    bool verifyPeer = true;   ///< Restore: the source needs a certificate, too
+    std::string peerName;     ///< Save: whose certificate the destination must have
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("directory", self.directory);
+        visit("verifyPeer", self.verifyPeer);
+        visit("peerName", self.peerName);
+    }
+    bool operator==(const Tls &) const = default;
+};
+
 enum class StreamKind : uint32_t {
     Invalid = 0,
     File = 1,       ///< seekable image, from its current offset
@@ -95,6 +111,7 @@ struct Save {
     StreamKind kind = StreamKind::File;
     std::string secret;            ///< Channel: 64 hex digits; else empty
     uint32_t connections = 1;      ///< Channel: how many the migration has
+    Tls tls;
     bool live = false;             ///< rounds before SuspendRequest
     uint32_t guestPid = 0;         ///< whose writes are tracked; 0: unknown
     uint32_t maxRounds = 0;        ///< fail when the guest is still too busy after so many; 0: never
@@ -111,6 +128,7 @@ struct Save {
         visit("kind", self.kind);
         visit("secret", self.secret);
         visit("connections", self.connections);
+        visit("tls", self.tls);
         visit("live", self.live);
         visit("guestPid", self.guestPid);
         visit("maxRounds", self.maxRounds);
@@ -136,6 +154,7 @@ struct Restore {
     uint32_t streamVersion = 2;         ///< 1: legacy, 2: libxl v2
     std::string secret;                 ///< Channel, Listener: 64 hex digits; else empty
     uint32_t connections = 1;           ///< Listener: how many the migration has
+    Tls tls;
     uint32_t connectTimeoutMs = 30000;  ///< Listener: until a peer with the secret has made them
     uint32_t prefaceTimeoutMs = 10000;  ///< Listener: what one connector may take to show it
     ImageIndex index;                   ///< File: what the image says of itself; it is held to it
@@ -150,6 +169,7 @@ struct Restore {
         visit("streamVersion", self.streamVersion);
         visit("secret", self.secret);
         visit("connections", self.connections);
+        visit("tls", self.tls);
         visit("connectTimeoutMs", self.connectTimeoutMs);
         visit("prefaceTimeoutMs", self.prefaceTimeoutMs);
         visit("index", self.index);

@@ -25,7 +25,6 @@ static const char *unsupportedFlag(unsigned flags)
         {VIR_MIGRATE_RDMA_PIN_ALL, "RDMA"},
         {VIR_MIGRATE_POSTCOPY, "post-copy"},
         {VIR_MIGRATE_POSTCOPY_RESUME, "resumed post-copy"},
-        {VIR_MIGRATE_TLS, "TLS"},
         {VIR_MIGRATE_AUTO_CONVERGE, "auto-converging"},
         {VIR_MIGRATE_ZEROCOPY, "zero-copy"},
     };
@@ -51,7 +50,6 @@ static const char *unsupportedParameter(virTypedParameterPtr parameters, int cou
         {VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL, "auto-converging"},
         {VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT, "auto-converging"},
         {VIR_MIGRATE_PARAM_BANDWIDTH_POSTCOPY, "post-copy"},
-        {VIR_MIGRATE_PARAM_TLS_DESTINATION, "TLS"},
     };
     for (const auto &[parameter, name] : names) {
         if (virTypedParamsGet(parameters, count, parameter))
@@ -73,6 +71,8 @@ static Result<Request> makeRequest(virConnectPtr connection, unsigned long flags
     TRY(checkFlags(given, migration::supportedFlags));
     if (given & VIR_MIGRATE_PARALLEL && given & VIR_MIGRATE_TUNNELLED)
         return makeError(ErrorCode::Unsupported, "%s", tr("parallel migration cannot be tunnelled"));
+    if (given & VIR_MIGRATE_TLS && given & VIR_MIGRATE_TUNNELLED)
+        return makeError(ErrorCode::Unsupported, "%s", tr("a tunnelled migration is encrypted as its tunnel is, not by --tls"));
     Request request;
     request.flags = given;
     if (given & VIR_MIGRATE_PARALLEL)
@@ -130,12 +130,14 @@ static Result<Request> readRequest(virConnectPtr connection, virTypedParameterPt
         VIR_TYPED_PARAM_STRING, VIR_MIGRATE_PARAM_DEST_XML, VIR_TYPED_PARAM_STRING, VIR_MIGRATE_PARAM_PERSIST_XML,
         VIR_TYPED_PARAM_STRING, VIR_MIGRATE_PARAM_LISTEN_ADDRESS, VIR_TYPED_PARAM_STRING,
         VIR_MIGRATE_PARAM_GRAPHICS_URI, VIR_TYPED_PARAM_STRING, VIR_MIGRATE_PARAM_BANDWIDTH, VIR_TYPED_PARAM_ULLONG,
-        VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS, VIR_TYPED_PARAM_INT, nullptr)));
+        VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS, VIR_TYPED_PARAM_INT, VIR_MIGRATE_PARAM_TLS_DESTINATION,
+        VIR_TYPED_PARAM_STRING, nullptr)));
     request.uri = TRY(text(parameters, count, VIR_MIGRATE_PARAM_URI));
     request.listenAddress = TRY(text(parameters, count, VIR_MIGRATE_PARAM_LISTEN_ADDRESS));
     request.name = TRY(text(parameters, count, VIR_MIGRATE_PARAM_DEST_NAME));
     request.xml = TRY(text(parameters, count, VIR_MIGRATE_PARAM_DEST_XML));
     request.persistentXml = TRY(text(parameters, count, VIR_MIGRATE_PARAM_PERSIST_XML));
+    request.tlsDestination = TRY(text(parameters, count, VIR_MIGRATE_PARAM_TLS_DESTINATION));
     request.graphicsUri = TRY(text(parameters, count, VIR_MIGRATE_PARAM_GRAPHICS_URI));
     unsigned long long mebibytes = 0;
     TRY(conf::check(virTypedParamsGetULLong(parameters, count, VIR_MIGRATE_PARAM_BANDWIDTH, &mebibytes)));

@@ -42,15 +42,33 @@ void logToDriver(LogLevel level, const char *text)
         logSession->send(control::Log{static_cast<control::LogLevel>(level), text});
 }
 
+/// Null where none is asked for.
+Result<std::unique_ptr<channel::TlsCredentials>> loadTls(const control::Message &message)
+{
+    using channel::TlsCredentials;
+    const auto load = [](channel::Side side, const control::Tls &tls) -> Result<std::unique_ptr<TlsCredentials>> {
+        if (tls.directory.empty())
+            return std::unique_ptr<TlsCredentials>();
+        return TlsCredentials::load(side, {tls.directory, tls.verifyPeer, tls.peerName});
+    };
+    if (const auto *save = std::get_if<control::Save>(&message))
+        return load(channel::Side::Source, save->tls);
+    if (const auto *restore = std::get_if<control::Restore>(&message))
+        return load(channel::Side::Destination, restore->tls);
+    return std::unique_ptr<TlsCredentials>();
+}
+
 Result<void> run(Session &session, engine::Meter &meter)
 {
-    TRY(enterSandbox());
     auto received = TRY(session.begin());
+    // Certificates and keys are read before the sandbox closes.
+    const auto tls = TRY(loadTls(received.message));
+    TRY(enterSandbox());
     session.start(meter);
     if (const auto *save = std::get_if<control::Save>(&received.message))
-        return runSave(session, meter, *save, std::move(received.fds));
+        return runSave(session, meter, *save, std::move(received.fds), tls.get());
     if (const auto *restore = std::get_if<control::Restore>(&received.message))
-        return runRestore(session, meter, *restore, std::move(received.fds));
+        return runRestore(session, meter, *restore, std::move(received.fds), tls.get());
     return makeError(ErrorCode::Internal, "the driver's first message is neither Save nor Restore");
 }
 

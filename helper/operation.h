@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-// The two things a helper can do, each with the fds that came with its message.
+// The two things a helper can do, each with the fds that came with its message; `tls`
+// (borrowed) is null for connections in the clear.
 
+#include "channel/tls.h"
 #include "helper/session.h"
 
 namespace godwit::helper {
 
 base::Result<void> runSave(Session &session, engine::Meter &meter, const control::Save &request,
-                           std::vector<base::UniqueFd> fds);
+                           std::vector<base::UniqueFd> fds, const channel::TlsCredentials *tls);
 
 base::Result<void> runRestore(Session &session, engine::Meter &meter, const control::Restore &request,
-                              std::vector<base::UniqueFd> fds);
+                              std::vector<base::UniqueFd> fds, const channel::TlsCredentials *tls);
 
 /// Whether a migration may have so many connections.
 base::Result<void> checkConnections(uint32_t count);

@@ -28,8 +28,9 @@ constexpr auto libxl2 = static_cast<uint32_t>(engine::StreamVersion::Libxl2);
 class Restoring
 {
 public:
-    Restoring(Session &session, engine::Meter &meter, const Restore &request, std::vector<UniqueFd> fds)
-        : session_(session), meter_(meter), request_(request), fds_(std::move(fds))
+    Restoring(Session &session, engine::Meter &meter, const Restore &request, std::vector<UniqueFd> fds,
+              const channel::TlsCredentials *tls)
+        : session_(session), meter_(meter), request_(request), fds_(std::move(fds)), tls_(tls)
     {
     }
 
@@ -88,7 +89,7 @@ private:
             return {};
         }
         const channel::Expected expected{TRY(channel::parseSecret(request_.secret)), request_.connections, patience,
-                                         milliseconds(request_.prefaceTimeoutMs)};
+                                         milliseconds(request_.prefaceTimeoutMs), tls_};
         sockets_ = TRY(channel::acceptPeers(listener.get(), expected));
         return {};
     }
@@ -164,14 +165,16 @@ private:
     engine::Meter &meter_;
     const Restore &request_;
     std::vector<UniqueFd> fds_;
+    const channel::TlsCredentials *tls_;
     channel::Sockets sockets_;
 };
 
 } // namespace
 
-Result<void> runRestore(Session &session, engine::Meter &meter, const Restore &request, std::vector<UniqueFd> fds)
+Result<void> runRestore(Session &session, engine::Meter &meter, const Restore &request, std::vector<UniqueFd> fds,
+                        const channel::TlsCredentials *tls)
 {
-    return Restoring(session, meter, request, std::move(fds)).run();
+    return Restoring(session, meter, request, std::move(fds), tls).run();
 }
 
 } // namespace godwit::helper

@@ -72,8 +72,9 @@ Result<void> sync(int fd)
 class Saving
 {
 public:
-    Saving(Session &session, engine::Meter &meter, const Save &request, std::vector<UniqueFd> fds)
-        : meter_(meter), request_(request), fds_(std::move(fds)), host_(session)
+    Saving(Session &session, engine::Meter &meter, const Save &request, std::vector<UniqueFd> fds,
+           const channel::TlsCredentials *tls)
+        : meter_(meter), request_(request), fds_(std::move(fds)), tls_(tls), host_(session)
     {
     }
 
@@ -152,24 +153,36 @@ private:
         TRY(checkConnections(request_.connections));
         meter_.update([&](engine::Statistics &statistics) { statistics.connections = request_.connections; });
         channel::Sockets sockets;
-        sockets.push_back(std::make_unique<channel::Socket>(std::move(fds_[Save::StreamFd])));
+        sockets.push_back(TRY(open(std::move(fds_[Save::StreamFd]))));
         for (size_t further = Save::FurtherFds; further < fds_.size(); further++)
-            sockets.push_back(std::make_unique<channel::Socket>(std::move(fds_[further])));
+            sockets.push_back(TRY(open(std::move(fds_[further]))));
         return sockets;
+    }
+
+    /// With TLS the peer has shown who it is before it is shown the secret.
+    Result<std::unique_ptr<channel::Socket>> open(UniqueFd fd)
+    {
+        if (!tls_)
+            return std::make_unique<channel::Socket>(std::move(fd));
+        auto socket = TRY(channel::TlsSocket::make(std::move(fd), *tls_));
+        TRY(socket->handshake(channel::Clock::now() + prefacePatience));
+        return std::unique_ptr<channel::Socket>(std::move(socket));
     }
 
     engine::Meter &meter_;
     const Save &request_;
     std::vector<UniqueFd> fds_;
+    const channel::TlsCredentials *tls_;
     Host host_;
 };
 
 } // namespace
 
-Result<void> runSave(Session &session, engine::Meter &meter, const Save &request, std::vector<UniqueFd> fds)
+Result<void> runSave(Session &session, engine::Meter &meter, const Save &request, std::vector<UniqueFd> fds,
+                     const channel::TlsCredentials *tls)
 {
     session.setLimits(request.bandwidth, request.downtimeMs);
-    return Saving(session, meter, request, std::move(fds)).run();
+    return Saving(session, meter, request, std::move(fds), tls).run();
 }
 
 Result<void> checkConnections(uint32_t count)

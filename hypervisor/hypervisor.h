@@ -101,12 +101,20 @@ struct ImageIndex {
     uint32_t batchPages = 0;
 };
 
+/// TLS on the connections of a Channel or Listener.
+struct TlsSettings {
+    std::string directory;     ///< with certificates and keys
+    bool verifyPeer = true;    ///< a destination wants a certificate of its source
+    std::string peerName;      ///< a source: whose certificate its destination must have
+};
+
 struct SaveRequest {
     base::UniqueFd stream;
     StreamKind kind = StreamKind::File;
     std::optional<ImageIndex> index; ///< for File, where the guest canAlign(): an aligned image
     bool bypassCache = false;        ///< keep the image out of the page cache, as far as it can be
     std::string secret;              ///< for Channel: hex, as the destination's cookie gave it
+    std::optional<TlsSettings> tls;  ///< for Channel
     std::vector<base::UniqueFd> furtherStreams;   ///< for Channel: connections to the same place
     bool live = false;               ///< rounds while the guest runs; else it is stopped first
     /// The limits that hold at this moment; asked when the transfer can be told of changes.
@@ -132,6 +140,7 @@ struct ReceiveRequest {
     bool bypassCache = false;
     unsigned streamVersion = 2;      ///< 1 = legacy
     std::string secret;              ///< for Listener: hex, what the peer must present
+    std::optional<TlsSettings> tls;  ///< for Listener
     unsigned connections = 1;        ///< for Listener: how many the peer makes
     std::chrono::milliseconds connectTimeout{30000};   ///< for Listener
 };

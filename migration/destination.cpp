@@ -9,6 +9,7 @@
 #include "migration/data_connection.h"
 #include "migration/negotiation.h"
 #include "migration/phases.h"
+#include "migration/tls.h"
 #include "migration/tunnel.h"
 #include "migration/witness.h"
 
@@ -104,8 +105,13 @@ static Result<void> negotiate(Host &host, const Request &request, const char *te
         Abilities own = destinationAbilities();
         // A source may be able to do more than its user asked it for.
         own.channels = host.hypervisor().speaksChannel() ? std::min(own.channels, request.connections) : 1;
+        TRY(checkTlsForce(host.settings(), request.flags));
+        const bool tls = request.flags & VIR_MIGRATE_TLS;
+        own.tls = tls && host.hypervisor().speaksChannel();
+        if (own.tls)
+            TRY(checkDestinationTls(host.settings()));
         incoming.chosen = TRY(choose(offerOf(cookie), cookie.hostname, own, here));
-        TRY(checkDemand(request.connections, incoming.chosen, cookie.hostname));
+        TRY(checkDemand(request.connections, tls, incoming.chosen, cookie.hostname));
         return {};
     };
     auto decided = decide();
@@ -215,6 +221,9 @@ static Result<Cookie> startReceiving(Domain &domain, const Request &request, con
     hypervisor::ReceiveRequest receive;
     receive.streamVersion = incoming.chosen.streamVersionMax;
     receive.connections = incoming.chosen.channels;
+    const conf::Settings &settings = domain.host().settings();
+    if (incoming.chosen.tls)
+        receive.tls = hypervisor::TlsSettings{settings.tlsDirectory, settings.tlsVerify, {}};
     if (request.tunnel) {
         TRY(receiveFromTunnel(domain, request.tunnel, std::move(receive)));
         return reply;

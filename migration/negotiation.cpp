@@ -78,8 +78,11 @@ Result<Abilities> choose(const Abilities &offer, const std::string &sourceHost, 
     return out;
 }
 
-Result<void> checkDemand(unsigned connections, const Abilities &chosen, const std::string &peer)
+Result<void> checkDemand(unsigned connections, bool tls, const Abilities &chosen, const std::string &peer)
 {
+    if (tls != chosen.tls)
+        return makeError(ErrorCode::Unsupported, tr("host '%s' does not migrate with TLS"),
+                         peer.empty() ? "?" : peer.c_str());
     if (connections != chosen.channels)
         return makeError(ErrorCode::Unsupported, tr("host '%s' makes a parallel migration over %u connections, not %u"),
                          peer.empty() ? "?" : peer.c_str(), chosen.channels, connections);

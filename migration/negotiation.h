@@ -23,7 +23,7 @@ base::Result<Abilities> choose(const Abilities &offer, const std::string &source
                                const std::string &ownHost);
 
 /// What the caller asked for by flags and parameters is what was chosen.
-base::Result<void> checkDemand(unsigned connections, const Abilities &chosen, const std::string &peer);
+base::Result<void> checkDemand(unsigned connections, bool tls, const Abilities &chosen, const std::string &peer);
 
 /// On the source: what the destination chose is something that `offer` has.
 /// A tunnel needs no secret: nobody else can get at it.

@@ -32,6 +32,7 @@ struct Request {
     std::string listenAddress;        ///< LISTEN_ADDRESS: where the destination listens
     uint64_t bandwidth = 0;           ///< bytes per second; 0 = unlimited
     unsigned connections = 1;         ///< PARALLEL_CONNECTIONS
+    std::string tlsDestination;       ///< TLS_DESTINATION: the name in the destination's certificate
     std::string graphicsUri;          ///< GRAPHICS_URI
     std::string peerUri;              ///< the destination's daemon, for PEER2PEER
     virStream *tunnel = nullptr;      ///< TUNNELLED: where the data goes, instead of to `uri`; borrowed
@@ -52,7 +53,8 @@ inline constexpr unsigned supportedFlags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIS
                                            VIR_MIGRATE_UNDEFINE_SOURCE | VIR_MIGRATE_PAUSED |
                                            VIR_MIGRATE_CHANGE_PROTECTION | VIR_MIGRATE_UNSAFE |
                                            VIR_MIGRATE_ABORT_ON_ERROR | VIR_MIGRATE_PEER2PEER |
-                                           VIR_MIGRATE_TUNNELLED | VIR_MIGRATE_OFFLINE | VIR_MIGRATE_PARALLEL;
+                                           VIR_MIGRATE_TUNNELLED | VIR_MIGRATE_OFFLINE | VIR_MIGRATE_PARALLEL |
+                                           VIR_MIGRATE_TLS;
 
 /// What every cookie of ours begins with: the domain, this host, our child (domain locked).
 base::Result<Cookie> makeCookie(const domain::Domain &domain);

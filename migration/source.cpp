@@ -10,6 +10,7 @@
 #include "migration/phases.h"
 #include "migration/recovery.h"
 #include "migration/safety.h"
+#include "migration/tls.h"
 #include "migration/tunnel.h"
 #include "migration/verdict.h"
 
@@ -114,6 +115,7 @@ static Abilities offerFor(const Request &request)
 {
     Abilities offer = sourceAbilities();
     offer.channels = request.connections;
+    offer.tls = request.flags & VIR_MIGRATE_TLS;
     return offer;
 }
 
@@ -136,6 +138,9 @@ static Result<void> checkMovable(Domain &domain, const Request &request)
 {
     TRY(domain.requireActive());
     TRY(checkGraphicsUri(domain.def(), request.graphicsUri));
+    TRY(checkTlsForce(domain.host().settings(), request.flags));
+    if (request.flags & VIR_MIGRATE_TLS)
+        TRY(domain.unlocked([&] { return checkSourceTls(domain.host().settings()); }));
     if (request.flags & VIR_MIGRATE_UNSAFE)
         return {};
     // A file system may make us wait.
@@ -183,7 +188,7 @@ static Result<void> checkReadiness(const Domain &domain, const Request &request,
         return makeError(ErrorCode::OperationInvalid, tr("domain '%s' stands still after an I/O error"),
                          domain.def()->name);
     TRY(checkChoice(offerFor(request), destination, /* tunnelled= */ request.tunnel));
-    TRY(checkDemand(request.connections, destination.extension ? destination.extension->abilities : Abilities(),
+    TRY(checkDemand(request.connections, request.flags & VIR_MIGRATE_TLS, destination.extension ? destination.extension->abilities : Abilities(),
                     destination.hostname));
     if (!destination.extension && !domain.host().settings().migrationPlainPeers)
         return makeError(ErrorCode::Unsupported, "%s",
@@ -247,6 +252,9 @@ static Result<hypervisor::TransferProgress> send(Domain &domain, const Request &
     const Endpoint endpoint = TRY(Endpoint::parse(request.uri.c_str()));
     if (endpoint.port == 0)
         return makeError(ErrorCode::InvalidArgument, tr("migration URI '%s' names no port"), request.uri.c_str());
+    if (request.flags & VIR_MIGRATE_TLS)
+        save.tls = hypervisor::TlsSettings{domain.host().settings().tlsDirectory, true,
+                                           request.tlsDestination.empty() ? endpoint.host : request.tlsDestination};
     return domain.unlocked([&]() -> Result<hypervisor::TransferProgress> {
         auto connections = TRY(connectTo(endpoint, request.connections));
         save.stream = std::move(connections.front());

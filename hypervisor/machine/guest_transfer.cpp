@@ -36,6 +36,11 @@ static control::ImageIndex toControl(const std::optional<ImageIndex> &index)
     return index ? control::ImageIndex{index->firstBatch, index->headSize, index->batchPages} : control::ImageIndex{};
 }
 
+static control::Tls toControl(const std::optional<TlsSettings> &tls)
+{
+    return tls ? control::Tls{tls->directory, tls->verifyPeer, tls->peerName} : control::Tls{};
+}
+
 /// QEMU moves device state only (the RAM is a shared file), as fast as it can, and says
 /// when it is done.
 Result<void> MachineGuest::prepareMigration()
@@ -85,6 +90,7 @@ Result<std::shared_ptr<Transfer>> MachineGuest::beginSaving(SaveRequest &request
     order.downtimeMs = static_cast<uint32_t>(limits.downtime.count());
     order.index = toControl(request.index);
     order.bypassCache = request.bypassCache;
+    order.tls = toControl(request.tls);
     order.connections = static_cast<uint32_t>(request.furtherStreams.size() + 1);
     std::vector<int> fds{ram_.get(), request.stream.get(), state.get()};
     for (const UniqueFd &further : request.furtherStreams)
@@ -209,6 +215,7 @@ Result<void> MachineGuest::beginReceiving(ReceiveRequest &request)
     order.kind = toControl(request.kind);
     order.streamVersion = request.streamVersion;
     order.secret = request.secret;
+    order.tls = toControl(request.tls);
     order.connections = request.connections;
     order.connectTimeoutMs = static_cast<uint32_t>(request.connectTimeout.count());
     order.index = toControl(request.index);

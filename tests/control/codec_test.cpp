@@ -167,6 +167,7 @@ struct Describer {
     void operator()(const char *field, const std::string &) { add(field, "string"); }
     void operator()(const char *field, const std::vector<Region> &) { add(field, "Region[]"); }
     void operator()(const char *field, const Progress &) { add(field, "Progress"); }
+    void operator()(const char *field, const Tls &) { add(field, "Tls"); }
     void operator()(const char *field, const ImageIndex &) { add(field, "ImageIndex"); }
     void operator()(const char *field, StreamKind) { add(field, "StreamKind"); }
     void operator()(const char *field, Phase) { add(field, "Phase"); }

@@ -11,8 +11,8 @@ std::vector<Message> sampleMessages()
     const std::string secret(64, 'a');
     const Progress progress{Phase::LastMemory, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, "write-protect", 4};
     return {
-        Save{"web1", regions, StreamKind::Channel, secret, 4, true, 4711, 30, 1 << 20, 50, {4096, 12288, 1024}, true},
-        Restore{"web1", regions, StreamKind::Listener, 1, secret, 4, 1000, 100, {8192, 4096, 16}, true},
+        Save{"web1", regions, StreamKind::Channel, secret, 4, {"/etc/pki", true, "host"}, true, 4711, 30, 1 << 20, 50, {4096, 12288, 1024}, true},
+        Restore{"web1", regions, StreamKind::Listener, 1, secret, 4, {"/etc/pki", false, ""}, 1000, 100, {8192, 4096, 16}, true},
         Suspended{},
         StateLoaded{true, "it was fine"},
         Abort{"the emulator has ended"},
