@@ -122,6 +122,7 @@ static Result<void> readKeys(virConf *conf, Settings &settings)
     TRY(readDirectory(conf, "launcher", settings.launcher));
     TRY(readDirectory(conf, "qemu_binary", settings.qemuBinary));
     TRY(readMigrationKeys(conf, settings));
+    TRY(readSwitch(conf, "restore_on_demand", settings.restoreOnDemand));
     settings.autostartDir = settings.configDir + "/autostart";
     return {};
 }

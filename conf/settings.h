@@ -43,6 +43,7 @@ struct Settings {
     unsigned migrationMaxRounds = 0;            ///< 0: no limit
     unsigned migrationMaxTime = 0;              ///< seconds; 0: no limit
     unsigned maxTransfers = 10;                 ///< at once: each may keep one of libvirtd's 20 workers
+    bool restoreOnDemand = true;                ///< let a guest run before its memory is read
 
     // Of xen:///system, under the names of libvirt's libxl.conf.
     std::optional<bool> autoballoon;            ///< not said: unless dom0's memory is fixed at boot

@@ -16,7 +16,8 @@ namespace {
 
 template <typename T>
 inline constexpr bool isProse = std::is_same_v<T, Log> || std::is_same_v<T, Failed> ||
-                                std::is_same_v<T, StateLoaded> || std::is_same_v<T, Abort>;
+                                std::is_same_v<T, StateLoaded> || std::is_same_v<T, Abort> ||
+                                std::is_same_v<T, Stalled>;
 
 /// Writes field after field; the first failure is kept, what follows is not written.
 class Encoder
@@ -55,6 +56,7 @@ public:
     void operator()(const char *, const Progress &value) { Progress::fields(value, *this); }
     void operator()(const char *, const Tls &value) { Tls::fields(value, *this); }
     void operator()(const char *, const ImageIndex &value) { ImageIndex::fields(value, *this); }
+    void operator()(const char *, const PageSource &value) { PageSource::fields(value, *this); }
 
     Result<std::vector<std::byte>> take()
     {
@@ -137,6 +139,7 @@ public:
     void operator()(const char *, Progress &value) { Progress::fields(value, *this); }
     void operator()(const char *, Tls &value) { Tls::fields(value, *this); }
     void operator()(const char *, ImageIndex &value) { ImageIndex::fields(value, *this); }
+    void operator()(const char *, PageSource &value) { PageSource::fields(value, *this); }
 
     Result<void> finish()
     {

@@ -4,10 +4,13 @@
 // What driver and helper say to each other. This is the one definition of it: encoder,
 // decoder, limits, the test against docs/control.md and the fuzz target are all made from
 // the `fields` functions below. One process is started per operation; it says Hello, gets
-// one Save or one Restore, and ends after Done or Failed.
+// one order, and ends after Done or Failed.
 //
 //   Save:     Hello < Save > [Progress <]* SuspendRequest < Suspended > [Progress <]* Done <
 //   Restore:  Hello < Restore > [Progress <]* LoadState < StateLoaded > Done <
+//   on demand: Hello < RestoreOnDemand > LoadState < StateLoaded > Serving < [Progress <]* Done <
+//             Hello < ServePages > Serving < [Progress <]* Done <
+//             and while it serves: Stalled <, Retry >, Serving <
 //   any time: SetLimits >, Abort >, Log <; at the end Failed < instead of Done <
 //   (> driver to helper, < helper to driver)
 //
@@ -71,6 +74,32 @@ struct Tls {
         visit("peerName", self.peerName);
     }
     bool operator==(const Tls &) const = default;
+};
+
+/// A guest's pages in an aligned image, to be brought as it touches them.
+struct PageSource {
+    std::string guest;             ///< its name, for messages
+    std::vector<Region> regions;
+    uint32_t guestPid = 0;         ///< who maps the RAM
+    uint64_t begin = 0;            ///< of the stream in the image file
+    uint64_t size = 0;             ///< of the file, which must not change
+    uint64_t modifiedNs = 0;       ///< its time of modification: likewise
+    ImageIndex index;
+    bool bypassCache = false;      ///< read pages by direct I/O
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("guest", self.guest);
+        visit("regions", self.regions);
+        visit("guestPid", self.guestPid);
+        visit("begin", self.begin);
+        visit("size", self.size);
+        visit("modifiedNs", self.modifiedNs);
+        visit("index", self.index);
+        visit("bypassCache", self.bypassCache);
+    }
+    bool operator==(const PageSource &) const = default;
 };
 
 enum class StreamKind : uint32_t {
@@ -245,6 +274,56 @@ struct SetLimits {
     bool operator==(const SetLimits &) const = default;
 };
 
+/// An aligned image to a guest whose memory waits for its pages: only the device state is read
+/// before the guest may run. Fds: RAM, image, the guest's userfaultfd, write end of the
+/// device-state pipe.
+struct RestoreOnDemand {
+    static constexpr uint32_t type = 20;
+    static constexpr const char *name = "RestoreOnDemand";
+    static constexpr size_t fdCount = 4;
+    enum Fd : size_t { RamFd, ImageFd, FaultFd, DeviceStateFd };
+
+    PageSource source;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("source", self.source);
+    }
+    bool operator==(const RestoreOnDemand &) const = default;
+};
+
+/// Go on with what another helper began: the guest may run, and pages of it are missing.
+struct ServePages {
+    static constexpr uint32_t type = 21;
+    static constexpr const char *name = "ServePages";
+    static constexpr size_t fdCount = 3;
+    enum Fd : size_t { RamFd, ImageFd, FaultFd };
+
+    PageSource source;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("source", self.source);
+    }
+    bool operator==(const ServePages &) const = default;
+};
+
+/// After Stalled: somebody has looked after the image, which counts as it is now, but for its
+/// size. Answered by Serving or Stalled.
+struct Retry {
+    static constexpr uint32_t type = 22;
+    static constexpr const char *name = "Retry";
+    static constexpr size_t fdCount = 0;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &, Visit &&)
+    {
+    }
+    bool operator==(const Retry &) const = default;
+};
+
 // ---- helper to driver -------------------------------------------------------------
 
 /// First message of every helper.
@@ -399,7 +478,45 @@ struct Log {
     bool operator==(const Log &) const = default;
 };
 
-using Message = std::variant<Save, Restore, Suspended, StateLoaded, Abort, SetLimits,
-                             Hello, SuspendRequest, LoadState, Progress, Done, Failed, Log>;
+/// The guest may run: every page that it touches comes, and the others in the background. Done
+/// follows when all are in. From the first one on the helper outlives its connection.
+struct Serving {
+    static constexpr uint32_t type = 120;
+    static constexpr const char *name = "Serving";
+    static constexpr size_t fdCount = 0;
+
+    Progress progress;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("progress", self.progress);
+    }
+    bool operator==(const Serving &) const = default;
+};
+
+/// A page cannot be read: who touches it waits. Nothing more is read in the background until
+/// Retry.
+struct Stalled {
+    static constexpr uint32_t type = 121;
+    static constexpr const char *name = "Stalled";
+    static constexpr size_t fdCount = 0;
+
+    base::ErrorCode code = base::ErrorCode::Internal;
+    uint32_t errnum = 0;
+    std::string message;
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("code", self.code);
+        visit("errnum", self.errnum);
+        visit("message", self.message);
+    }
+    bool operator==(const Stalled &) const = default;
+};
+
+using Message = std::variant<Save, Restore, Suspended, StateLoaded, Abort, SetLimits, RestoreOnDemand, ServePages, Retry,
+                             Hello, SuspendRequest, LoadState, Progress, Done, Failed, Log, Serving, Stalled>;
 
 } // namespace godwit::control

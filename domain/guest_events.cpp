@@ -154,6 +154,25 @@ void GuestEvents::ioError(const std::string &alias, bool paused, const std::stri
     });
 }
 
+void GuestEvents::imageError(const std::string &path, const std::string &reason)
+{
+    later([=](Domain &domain) {
+        Host &host = domain.host();
+        constexpr int action = VIR_DOMAIN_EVENT_IO_ERROR_PAUSE;
+        host.queueEvent(virDomainEventIOErrorNewFromObj(domain.object(), path.c_str(), "", action));
+        host.queueEvent(virDomainEventIOErrorReasonNewFromObj(domain.object(), path.c_str(), "", action,
+                                                              reason.c_str()));
+    });
+}
+
+void GuestEvents::memoryComplete()
+{
+    later([](Domain &domain) {
+        releaseImage(domain);
+        domain.saveStatus();
+    });
+}
+
 void GuestEvents::watchdogFired(const std::string &action)
 {
     later([action](Domain &domain) {

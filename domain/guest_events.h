@@ -29,6 +29,8 @@ public:
     void clockChanged(int64_t offsetSeconds) override;
     void trayMoved(const std::string &alias, bool open) override;
     void channelStateChanged(const std::string &alias, bool open) override;
+    void imageError(const std::string &path, const std::string &reason) override;
+    void memoryComplete() override;
 
 private:
     /// Run `handle` with the domain locked, on the worker, unless this incarnation has ended.

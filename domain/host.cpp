@@ -92,6 +92,7 @@ void Host::connectMachine()
     machine.helper = chosen.helper;
     machine.agent = chosen.agent;
     machine.launcher = chosen.launcher;
+    machine.restoreOnDemand = chosen.restoreOnDemand;
     machine.privileged = chosen.privileged;
     machine.eventContext = virEventThreadGetContext(eventThread_.get());
     hypervisor_ = hypervisor::makeMachine(std::move(machine));

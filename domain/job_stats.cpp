@@ -60,6 +60,8 @@ static void addMemory(const TransferProgress &progress, TypedParams &params)
         params.add("memory_dirty_tracker", progress.tracker.c_str());
     if (progress.connections)
         params.add("memory_connections", progress.connections);
+    if (!progress.restore.empty())
+        params.add("memory_restore", progress.restore.c_str());
 }
 
 TypedParams jobStats(const virDomainJobData *data, bool completed)

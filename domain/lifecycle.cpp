@@ -54,6 +54,13 @@ static void removeTree(const std::string &path)
         log(LogLevel::Warning, "cannot remove '%s': %s", path.c_str(), failed.message().c_str());
 }
 
+void releaseImage(Domain &domain)
+{
+    const std::string image = std::exchange(domain.data().usedImage, {});
+    if (!image.empty() && ::unlink(image.c_str()) < 0 && errno != ENOENT)
+        log(LogLevel::Warning, "%s", systemError(errno, "cannot remove '%s'", image.c_str()).message.c_str());
+}
+
 /// Everything about a domain that only an active one has, undone.
 static void deactivate(Domain &domain)
 {
@@ -63,6 +70,7 @@ static void deactivate(Domain &domain)
     const std::string status = domain.host().settings().stateDir + "/" + domain.def()->name + ".xml";
     if (::unlink(status.c_str()) < 0 && errno != ENOENT)
         log(LogLevel::Warning, "%s", systemError(errno, "cannot remove '%s'", status.c_str()).message.c_str());
+    releaseImage(domain);
     PrivateData &data = domain.data();
     data.guest.reset();
     data.events.reset();
@@ -278,6 +286,8 @@ void adoptDomain(Domain &domain)
     auto status = std::move(data.status);
     auto guest = domain.unlocked([&] { return domain.host().hypervisor().adopt(std::move(request), *status); });
     if (guest) {
+        if (!(*guest)->memoryPending())
+            releaseImage(domain);
         auto settled = install(domain, *guest);
         if (settled)
             settled = settleTransfer(domain, *guest);

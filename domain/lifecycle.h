@@ -27,6 +27,9 @@ base::Result<void> launchReceived(Domain &domain, bool paused, const StartReason
 /// A received guest that turned out to run already, after a restart: it stays.
 void keepLaunched(Domain &domain);
 
+/// The guest needs the managed-save image that it came from no more: it goes.
+void releaseImage(Domain &domain);
+
 /// The guest is gone, or was never whole: settle the domain as shut off, or take a
 /// transient one out of the list. Safe to call for a domain that is settled already.
 void endDomain(Domain &domain, int shutoffReason, int stoppedDetail);

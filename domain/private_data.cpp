@@ -29,6 +29,8 @@ static int format(virBuffer *out, virDomainObj *object)
         }
         virBufferAddLit(out, "/>\n");
     }
+    if (!data.usedImage.empty())
+        virBufferEscapeString(out, "<usedImage path='%s'/>\n", data.usedImage.c_str());
     if (data.guest)
         data.guest->formatStatus(out);
     return 0;
@@ -64,6 +66,8 @@ static int parse(xmlXPathContextPtr context, virDomainObj *object, virDomainDefP
         data.undefineAfterMigration = virXPathBoolean("./migration/@undefine = 'yes'", context) == 1;
         data.link = parseLink(context);
     }
+    const conf::Text image(virXPathString("string(./usedImage/@path)", context));
+    data.usedImage = image ? image.get() : "";
     auto status = data.host->hypervisor().parseStatus(context);
     if (!status) {
         conf::raise(status.error());

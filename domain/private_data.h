@@ -51,6 +51,7 @@ struct PrivateData {
     MigrationLink link;                                ///< while phase is not None
     std::shared_ptr<migration::Witness> witness;       ///< destination: tells the source what became of it
     std::shared_ptr<TransferSlot> slot;                ///< of the asynchronous job, if it moves memory
+    std::string usedImage;                             ///< managed save that the guest came from; goes when it is read
     std::string persistentXml;                         ///< destination: for PERSIST_DEST; empty = the live one
     Consoles consoles;                                 ///< who talks to which of its character devices
     hypervisor::TransferLimits limits;                 ///< as set for this domain, for every transfer

@@ -69,7 +69,11 @@ Result<void> run(Session &session, engine::Meter &meter)
         return runSave(session, meter, *save, std::move(received.fds), tls.get());
     if (const auto *restore = std::get_if<control::Restore>(&received.message))
         return runRestore(session, meter, *restore, std::move(received.fds), tls.get());
-    return makeError(ErrorCode::Internal, "the driver's first message is neither Save nor Restore");
+    if (const auto *demand = std::get_if<control::RestoreOnDemand>(&received.message))
+        return runOnDemand(session, meter, *demand, std::move(received.fds));
+    if (const auto *serve = std::get_if<control::ServePages>(&received.message))
+        return runServePages(session, meter, *serve, std::move(received.fds));
+    return makeError(ErrorCode::Internal, "the driver's first message is no order");
 }
 
 int serve(int controlFd)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-// The two things a helper can do, each with the fds that came with its message; `tls`
+// The things a helper can do, each with the fds that came with its message; `tls`
 // (borrowed) is null for connections in the clear.
 
 #include "channel/tls.h"
@@ -17,6 +17,16 @@ base::Result<void> runRestore(Session &session, engine::Meter &meter, const cont
 
 /// Whether a migration may have so many connections.
 base::Result<void> checkConnections(uint32_t count);
+
+/// Both end when every page is in.
+base::Result<void> runOnDemand(Session &session, engine::Meter &meter, const control::RestoreOnDemand &request,
+                               std::vector<base::UniqueFd> fds);
+base::Result<void> runServePages(Session &session, engine::Meter &meter, const control::ServePages &request,
+                                 std::vector<base::UniqueFd> fds);
+
+/// Let QEMU take its device state out of `pipe`, which is closed.
+base::Result<void> loadDeviceState(Session &session, engine::Meter &meter, base::UniqueFd &pipe,
+                                   std::span<const std::byte> state);
 
 /// An index of a message as the stream's code has it; nothing for a plain stream.
 std::optional<stream::AlignedIndex> toIndex(const control::ImageIndex &index);

@@ -7,12 +7,6 @@
 #include "engine/file_io.h"
 #include "engine/restore.h"
 
-#include <array>
-#include <cerrno>
-#include <fcntl.h>
-#include <poll.h>
-#include <unistd.h>
-
 namespace godwit::helper {
 
 using namespace base;
@@ -99,7 +93,7 @@ private:
         const auto regions = TRY(toRegions(request_.regions));
         const auto memory = TRY(engine::MemoryMap::map(fds_[Restore::RamFd].get(), regions,
                                                        engine::MemoryMap::Access::Write));
-        return loadState(TRY(fill(memory)));
+        return loadDeviceState(session_, meter_, fds_[Restore::DeviceStateFd], TRY(fill(memory)));
     }
 
     Result<std::vector<std::byte>> fill(const engine::MemoryMap &memory)
@@ -120,45 +114,6 @@ private:
             further.streams.push_back(sources[index].get());
         further.interrupt = [&interrupt] { interrupt.trip(); };
         return engine::restore(memory, *sources[0], meter_, version, further);
-    }
-
-    Result<void> loadState(std::span<const std::byte> state)
-    {
-        const auto begin = engine::Meter::Clock::now();
-        meter_.enter(engine::Phase::DeviceState);
-        session_.send(control::LoadState{state.size()});
-        TRY(writeState(state));
-        fds_[Restore::DeviceStateFd].reset();
-        const auto loaded = session_.waitStateLoaded();
-        meter_.update([&](engine::Statistics &statistics) { statistics.loading = engine::Meter::since(begin); });
-        if (!loaded.ok)
-            return makeError(ErrorCode::OperationFailed, "%s", loaded.message.c_str());
-        return {};
-    }
-
-    /// Ends early when QEMU has given up (the pipe breaks) or the driver says so: the reason
-    /// is in its answer.
-    Result<void> writeState(std::span<const std::byte> state)
-    {
-        const int pipe = fds_[Restore::DeviceStateFd].get();
-        ::fcntl(pipe, F_SETFL, ::fcntl(pipe, F_GETFL) | O_NONBLOCK);
-        while (!state.empty()) {
-            std::array<pollfd, 2> waiting{pollfd{pipe, POLLOUT, 0}, pollfd{session_.stateLoadedFd(), POLLIN, 0}};
-            if (::poll(waiting.data(), waiting.size(), -1) < 0 && errno != EINTR)
-                return systemError(errno, tr("cannot wait for the device state's pipe"));
-            if (waiting[1].revents)
-                return {};
-            if (!waiting[0].revents)
-                continue;
-            const ssize_t count = ::write(pipe, state.data(), state.size());
-            if (count > 0)
-                state = state.subspan(static_cast<size_t>(count));
-            else if (errno == EPIPE)
-                return {};
-            else if (errno != EAGAIN && errno != EINTR)
-                return systemError(errno, tr("cannot write the device state"));
-        }
-        return {};
     }
 
     Session &session_;

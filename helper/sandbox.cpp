@@ -54,7 +54,7 @@ constexpr int allowed[] = {
     // Who and where one is.
     SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid),
     SCMP_SYS(getcwd), SCMP_SYS(uname), SCMP_SYS(sysinfo), SCMP_SYS(getrusage), SCMP_SYS(prlimit64),
-    SCMP_SYS(getrandom), SCMP_SYS(prctl),
+    SCMP_SYS(getrandom), SCMP_SYS(prctl), SCMP_SYS(setsid),
 };
 
 /// libseccomp's answers are negative errno values.

@@ -95,6 +95,8 @@ void Session::run(const engine::Meter &meter)
         auto received = control::receive(control_.get());
         if (finished())
             return;   // a driver that has its answer may close, or abort too late
+        if (received && received->state == Received::State::Closed && outlives())
+            return;
         if (!received)
             die(received.error().code, received.error().message.c_str());
         if (received->state == Received::State::Closed)
@@ -114,6 +116,8 @@ void Session::handle(const control::Message &message)
     if (const auto *limits = std::get_if<control::SetLimits>(&message))
         return setLimits(limits->bandwidth, limits->downtimeMs);
     const std::lock_guard lock(mutex_);
+    if (std::holds_alternative<control::Retry>(message) && retry_)
+        return retry_();
     if (std::holds_alternative<control::Suspended>(message)) {
         suspended_ = true;
     } else if (const auto *loaded = std::get_if<control::StateLoaded>(&message)) {
@@ -162,6 +166,18 @@ void Session::finish(const control::Message &last)
         return;
     finished_ = true;
     (void)control::send(control_.get(), last).has_value();
+}
+
+bool Session::outlives()
+{
+    const std::lock_guard lock(mutex_);
+    return retry_ != nullptr;
+}
+
+void Session::outliveDriver(std::function<void()> retry)
+{
+    const std::lock_guard lock(mutex_);
+    retry_ = std::move(retry);
 }
 
 engine::Limits Session::limits() const

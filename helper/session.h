@@ -5,8 +5,9 @@
 //
 // Two threads: the main thread runs the operation; the session's own reads the driver's
 // messages, sends Progress four times a second, and ends the process on Abort or when the
-// connection closes. Ending is how an abort takes effect at once, whatever system call the
-// main thread is in: the process holds nothing but fds and a shared mapping.
+// connection closes (unless a guest runs that needs its pages from us). Ending is how an abort
+// takes effect at once, whatever system call the main thread is in: the process holds nothing but
+// fds and a shared mapping.
 
 #include "base/unique_fd.h"
 #include "channel/socket.h"
@@ -16,6 +17,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -33,7 +35,7 @@ public:
     Session &operator=(const Session &) = delete;
     ~Session();
 
-    /// Say Hello and wait for Save or Restore.
+    /// Say Hello and wait for an order.
     base::Result<control::Received> begin();
     /// From here the session's thread reads; `meter` outlives the session.
     void start(const engine::Meter &meter);
@@ -51,6 +53,9 @@ public:
 
     void waitSuspended();
     control::StateLoaded waitStateLoaded();
+    /// From now on the connection's end does not end us, and `retry` is called on Retry, on the
+    /// session's thread; empty: as before.
+    void outliveDriver(std::function<void()> retry);
     /// Readable once StateLoaded is there.
     int stateLoadedFd() const { return stateLoadedEvent_.get(); }
 
@@ -58,6 +63,7 @@ private:
     void run(const engine::Meter &meter);
     void handle(const control::Message &message);
     bool finished();
+    bool outlives();
     [[noreturn]] void die(base::ErrorCode code, const char *reason);
 
     base::UniqueFd control_;
@@ -72,6 +78,7 @@ private:
     std::condition_variable arrived_;
     bool suspended_ = false;
     std::optional<control::StateLoaded> stateLoaded_;
+    std::function<void()> retry_;
 
     std::mutex sending_;
     bool finished_ = false;             // under sending_

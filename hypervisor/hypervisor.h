@@ -51,6 +51,8 @@ public:
     virtual void clockChanged(int64_t offsetSeconds) = 0;
     virtual void trayMoved(const std::string &alias, bool open) = 0;
     virtual void channelStateChanged(const std::string &alias, bool open) = 0;
+    virtual void imageError(const std::string &path, const std::string &reason) = 0;   ///< pages cannot be read
+    virtual void memoryComplete() = 0;   ///< what was restored on demand is all there
 };
 
 /// How a transfer goes. All sizes in bytes, all times in milliseconds.
@@ -70,6 +72,7 @@ struct TransferProgress {
     uint64_t setup = 0;              ///< until the first page was sent
     std::string tracker;             ///< how dirty pages are found
     uint64_t connections = 0;        ///< that carry the memory; 0: a file
+    std::string restore;             ///< from an image: "on-demand" or "full"; else empty
 };
 
 /// Told how a long operation goes: on the Host's event thread, and must not block.
@@ -205,12 +208,15 @@ public:
     virtual bool running() const = 0;
 
     virtual base::Result<void> pause(StopCause cause) = 0;
-    virtual base::Result<void> unpause() = 0;
+    virtual base::Result<void> unpause() = 0;             ///< retries, too, what imageError() told of
     virtual base::Result<void> shutdown() = 0;            ///< asks the guest, by ACPI
     virtual base::Result<void> reboot() = 0;              ///< asks the guest; it comes back
     virtual base::Result<void> reset() = 0;               ///< pulls the reset line
     virtual base::Result<void> destroy(bool graceful) = 0; ///< returns when the process is gone
 
+    /// Whether pages are still in the image that the guest came from. It runs, and save() waits
+    /// for them; the image must be kept until memoryComplete().
+    virtual bool memoryPending() { return false; }
     /// Whether save() can write aligned images.
     virtual bool canAlign() const { return false; }
     /// Move the guest into a stream. On success its vCPUs are stopped and stay so: the

@@ -110,13 +110,44 @@ Result<Image> openImage(Host &host, const std::string &path, const char *xml)
     return Image{std::move(file), std::move(def)};
 }
 
-/// Fill an inactive domain, whose live definition is set, from an image.
-static Result<void> fillFromImage(Domain &domain, AsyncJob &job, ImageReader file, bool paused, bool bypassCache)
+/// A guest that runs changes its disks, which a managed-save image of it must not outlive as one
+/// that can be started from: it gets another name, and goes when nobody reads it any more.
+static Result<void> setImageAside(Domain &domain, const std::string &path)
 {
+    const std::string aside = path + ".used";
+    if (::rename(path.c_str(), aside.c_str()) < 0)
+        return systemError(errno, tr("cannot rename '%s' to '%s'"), path.c_str(), aside.c_str());
+    domain.data().usedImage = aside;
+    domain.object()->hasManagedSave = false;
+    return {};
+}
+
+static void putImageBack(Domain &domain, const std::string &path)
+{
+    const std::string aside = std::exchange(domain.data().usedImage, {});
+    if (aside.empty())
+        return;
+    if (::rename(aside.c_str(), path.c_str()) < 0)
+        log(LogLevel::Error, "%s", systemError(errno, tr("cannot rename '%s' to '%s'"), aside.c_str(), path.c_str()).message.c_str());
+    else
+        domain.object()->hasManagedSave = true;
+}
+
+/// How an image is to be restored.
+struct Filling {
+    bool paused = false;
+    bool bypassCache = false;
+    bool managed = false;   ///< the image is the domain's managed save, and is used up
+};
+
+/// Fill an inactive domain, whose live definition is set, from an image.
+static Result<void> fillFromImage(Domain &domain, AsyncJob &job, ImageReader file, const Filling &how)
+{
+    const std::string path = file.path;
     hypervisor::ReceiveRequest request;
     if (const auto index = file.index())
         request.index = toHypervisor(*index);
-    request.bypassCache = bypassCache;
+    request.bypassCache = how.bypassCache;
     request.stream = std::move(file.fd);
     request.kind = StreamKind::File;
     request.streamVersion = static_cast<unsigned>(file.head.header.version);
@@ -133,8 +164,14 @@ static Result<void> fillFromImage(Domain &domain, AsyncJob &job, ImageReader fil
     domain::StartReason reason;
     reason.runningReason = VIR_DOMAIN_RUNNING_RESTORED;
     reason.startedDetail = VIR_DOMAIN_EVENT_STARTED_RESTORED;
-    TRY(domain::launchReceived(domain, paused, reason));
+    if (how.managed) {
+        TRY(setImageAside(domain, path));
+        rollback.onFailure([&] { putImageBack(domain, path); });
+    }
+    TRY(domain::launchReceived(domain, how.paused, reason));
     rollback.commit();
+    if (!guest->memoryPending())
+        domain::releaseImage(domain);
     job.complete(figures);
     return {};
 }
@@ -147,7 +184,7 @@ Result<Domain> restoreDomain(Host &host, Image image, const RestoreOptions &opti
     Result<void> filled = [&]() -> Result<void> {
         auto job = TRY(AsyncJob::begin(domain, VIR_ASYNC_JOB_START, VIR_DOMAIN_JOB_OPERATION_RESTORE, 0));
         const bool paused = !options.running.value_or(image.file.wasRunning());
-        return fillFromImage(domain, *job, std::move(image.file), paused, options.bypassCache);
+        return fillFromImage(domain, *job, std::move(image.file), {paused, options.bypassCache, false});
     }();
     if (!filled) {
         domain::dropLiveDefinition(domain);
@@ -182,7 +219,7 @@ Result<void> managedSaveRemove(Domain &domain)
     return removeManagedSave(domain);
 }
 
-/// Start from the managed-save image, which stays until the guest is whole.
+/// Start from the managed-save image, which stays until the guest has all of it.
 static Result<void> startFromManagedSave(Domain &domain, AsyncJob &job, const StartOptions &options)
 {
     Host &host = domain.host();
@@ -197,13 +234,11 @@ static Result<void> startFromManagedSave(Domain &domain, AsyncJob &job, const St
     const bool stayPaused = options.paused || !image.file.wasRunning();
     virDomainDef *def = image.def.release();
     virDomainObjAssignDef(domain.object(), &def, true, nullptr);
-    Result<void> filled = fillFromImage(domain, job, std::move(image.file), stayPaused, options.bypassCache);
+    Result<void> filled = fillFromImage(domain, job, std::move(image.file), {stayPaused, options.bypassCache, true});
     if (!filled) {
         domain::dropLiveDefinition(domain);
         return std::move(filled).error();
     }
-    if (auto removed = removeManagedSave(domain); !removed)
-        log(LogLevel::Warning, "domain '%s': %s", domain.def()->name, removed.error().message.c_str());
     return {};
 }
 
@@ -211,6 +246,8 @@ Result<void> startPersistent(Domain &domain, const StartOptions &options)
 {
     auto job = TRY(AsyncJob::begin(domain, VIR_ASYNC_JOB_START, VIR_DOMAIN_JOB_OPERATION_START, 0));
     TRY(domain.requireInactive());
+    // Of a guest that was lost with its host: it had run, and its disks are no longer the image's.
+    (void)::unlink((domain.host().savePath(domain.def()) + ".used").c_str());
     if (domain.object()->hasManagedSave && options.forceBoot)
         TRY(removeManagedSave(domain));
     if (domain.object()->hasManagedSave) {

@@ -49,8 +49,8 @@ struct StartOptions {
     bool bypassCache = false; ///< read one past the page cache
 };
 
-/// Start an inactive domain: from its managed-save image if it has one, which is removed
-/// once the guest is whole. Takes its own job.
+/// Start an inactive domain: from its managed-save image if it has one, which is renamed before
+/// the guest runs, and removed once all of it has been read. Takes its own job.
 base::Result<void> startPersistent(domain::Domain &domain, const StartOptions &options);
 
 } // namespace godwit::migration

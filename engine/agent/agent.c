@@ -3,9 +3,14 @@
  * libgodwit-agent.so: makes writes to guest RAM visible from outside QEMU.
  *
  * The driver starts QEMU with LD_PRELOAD=libgodwit-agent.so and GODWIT_RAM="DEV:INO", device
- * and inode of the RAM file in decimal. The agent then
+ * and inode of the RAM file in decimal, or "DEV:INO:FD" when the memory shall come on demand: FD
+ * is a SOCK_SEQPACKET socket. The agent then
  *  - registers every shared mapping of that file, from 1 MiB up, with a userfaultfd for
  *    asynchronous write protection (Linux 6.7): any process may then run PAGEMAP_SCAN;
+ *  - with a socket, registers the first of them for missing pages, too, and sends the
+ *    userfaultfd to the driver, its number as the message. From then on whoever touches a page
+ *    that is not in the file waits until it is brought. Needs the right to stop the kernel, too, at
+ *    such a page (root, or /dev/userfaultfd); without it nothing is sent and nobody waits;
  *  - touches every RAM page that a read() has filled: a read with O_DIRECT writes through
  *    pinned pages and leaves no trace in the page table, neither for write protection nor for
  *    soft-dirty, and without the touch the page would be lost to a live migration.
@@ -25,6 +30,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -43,11 +49,18 @@
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
 
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+
 #define EXPORTED __attribute__((visibility("default")))
 
 enum { SMALLEST_MAPPING = 1 << 20, PAGE = 4096, MAX_MAPPINGS = 64 };
 
+enum { TRACKING = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_WP_HUGETLBFS_SHMEM };
+
 static unsigned long long ram_device, ram_inode; /* both 0: nothing to do */
+static int demand_socket = -1;                   /* who wants pages brought on demand */
 
 /* Mappings of the RAM, only ever added to: one that QEMU unmaps stays here, and touching what
  * another mapping has put there changes nothing in it. */
@@ -57,37 +70,115 @@ static unsigned mapping_count;
 __attribute__((constructor)) static void read_environment(void)
 {
     const char *ram = getenv("GODWIT_RAM");
-    if (ram && sscanf(ram, "%llu:%llu", &ram_device, &ram_inode) != 2)
+    if (ram && sscanf(ram, "%llu:%llu:%d", &ram_device, &ram_inode, &demand_socket) < 2)
         ram_device = ram_inode = 0;
     unsetenv("GODWIT_RAM");
     unsetenv("LD_PRELOAD");
 }
 
+/* NULL, or what failed, with errno. */
+static const char *register_with(int fd, void *begin, size_t length, uint64_t features, uint64_t mode)
+{
+    struct uffdio_api api = {.api = UFFD_API, .features = features};
+    struct uffdio_register range = {.range = {(uintptr_t)begin, length}, .mode = mode};
+    if (ioctl(fd, UFFDIO_API, &api) < 0)
+        return "UFFDIO_API";
+    if (ioctl(fd, UFFDIO_REGISTER, &range) < 0)
+        return "UFFDIO_REGISTER";
+    return NULL;
+}
+
+static void close_quietly(int fd)
+{
+    const int saved = errno;
+    close(fd);
+    errno = saved;
+}
+
 /* The userfaultfd stays open as long as the process: closing it would end the tracking. */
-static const char *register_mapping(void *begin, size_t length)
+static const char *track(void *begin, size_t length)
 {
     const int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
     if (fd < 0)
         return "userfaultfd";
-    struct uffdio_api api = {
-        .api = UFFD_API,
-        .features = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
-    };
-    struct uffdio_register range = {
-        .range = {(uintptr_t)begin, length},
-        .mode = UFFDIO_REGISTER_MODE_WP,
-    };
-    const char *failed = NULL;
-    if (ioctl(fd, UFFDIO_API, &api) < 0)
-        failed = "UFFDIO_API";
-    else if (ioctl(fd, UFFDIO_REGISTER, &range) < 0)
-        failed = "UFFDIO_REGISTER";
-    if (failed) {
-        const int saved = errno;
-        close(fd);
-        errno = saved;
-    }
+    const char *failed = register_with(fd, begin, length, TRACKING, UFFDIO_REGISTER_MODE_WP);
+    if (failed)
+        close_quietly(fd);
     return failed;
+}
+
+/* A userfaultfd that stops the kernel, too, when it reads into guest memory for QEMU. */
+static int open_full(void)
+{
+    const int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0)
+        return fd;
+    const int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+    if (device < 0)
+        return -1;
+    const int made = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+    close_quietly(device);
+    return made;
+}
+
+static int send_fd(int socket, int fd)
+{
+    int number = fd;
+    struct iovec data = {&number, sizeof number};
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof fd)];
+    } control = {.space = {0}};
+    struct msghdr message = {
+        .msg_iov = &data,
+        .msg_iovlen = 1,
+        .msg_control = control.space,
+        .msg_controllen = sizeof control.space,
+    };
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+    return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -1 : 0;
+}
+
+/* Both ways: missing pages are waited for, and written ones are marked, where the kernel can. */
+static const char *register_demand(void *begin, size_t length)
+{
+    const uint64_t missing = UFFDIO_REGISTER_MODE_MISSING;
+    int fd = open_full();
+    if (fd < 0)
+        return "userfaultfd";
+    const char *failed = register_with(fd, begin, length, TRACKING | UFFD_FEATURE_MISSING_SHMEM,
+                                       missing | UFFDIO_REGISTER_MODE_WP);
+    if (failed) {
+        close_quietly(fd);   /* one that was refused takes no second try */
+        fd = open_full();
+        if (fd < 0)
+            return "userfaultfd";
+        failed = register_with(fd, begin, length, UFFD_FEATURE_MISSING_SHMEM, missing);
+    }
+    if (!failed && send_fd(demand_socket, fd) < 0)
+        failed = "sendmsg";
+    if (failed)
+        close_quietly(fd);
+    return failed;
+}
+
+static void register_mapping(void *begin, size_t length)
+{
+    if (demand_socket >= 0) {
+        const char *failed = register_demand(begin, length);
+        if (failed)
+            fprintf(stderr, "godwit-agent: no restore on demand: %s: %s\n", failed, strerror(errno));
+        close(demand_socket);
+        demand_socket = -1;
+        if (!failed)
+            return;
+    }
+    const char *failed = track(begin, length);
+    if (failed)
+        fprintf(stderr, "godwit-agent: no write-protect tracking: %s: %s\n", failed, strerror(errno));
 }
 
 static void mapped(void *begin, size_t length, int flags, int fd)
@@ -100,9 +191,7 @@ static void mapped(void *begin, size_t length, int flags, int fd)
     if (status.st_dev != ram_device || status.st_ino != ram_inode)
         return;
     const int saved = errno;
-    const char *failed = register_mapping(begin, length);
-    if (failed)
-        fprintf(stderr, "godwit-agent: no write-protect tracking: %s: %s\n", failed, strerror(errno));
+    register_mapping(begin, length);
     errno = saved;
     const unsigned slot = __atomic_load_n(&mapping_count, __ATOMIC_RELAXED);
     if (slot == MAX_MAPPINGS)

@@ -5,9 +5,9 @@
  * programs with a scrubbed environment. This program gets what is to be preloaded as an
  * argument, and is started without a profile of its own (see apparmor-libvirtd).
  *
- * usage: godwit-launch AGENT DEVICE:INODE EMULATOR [ARGUMENT]...
+ * usage: godwit-launch AGENT DEVICE:INODE[:FD] EMULATOR [ARGUMENT]...
  *
- * AGENT is the agent's path, DEVICE:INODE the guest's RAM file. Exit status: 127 if the emulator
+ * AGENT is the agent's path, DEVICE:INODE the guest's RAM file, FD for memory on demand. Exit status: 127 if the emulator
  * cannot be started; otherwise the emulator's. */
 #include <errno.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ enum { notStarted = 127 };
 int main(int argc, char **argv)
 {
     if (argc < 4) {
-        fprintf(stderr, "usage: %s AGENT DEVICE:INODE EMULATOR [ARGUMENT]...\n", argv[0]);
+        fprintf(stderr, "usage: %s AGENT DEVICE:INODE[:FD] EMULATOR [ARGUMENT]...\n", argv[0]);
         return notStarted;
     }
     const char *agent = argv[1], *ram = argv[2];

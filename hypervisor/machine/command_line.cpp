@@ -233,8 +233,13 @@ Result<CommandLine> buildCommandLine(const virDomainDef *def, const CommandLineI
         if (fd >= 0)
             line.fds.push_back(fd);
     }
-    if (!inputs.agent.empty())
-        line.launch = {inputs.launcher, inputs.agent, inputs.ramId};
+    if (inputs.agent.empty())
+        return line;
+    line.launch = {inputs.launcher, inputs.agent, inputs.ramId};
+    if (inputs.demandFd >= 0) {
+        line.launch.back() += ":" + std::to_string(inputs.demandFd);
+        line.fds.push_back(inputs.demandFd);
+    }
     return line;
 }
 

@@ -21,6 +21,7 @@ struct CommandLineInputs {
     std::string agent;               ///< preloaded into QEMU; empty: none
     std::string ramId;               ///< DEVICE:INODE of the RAM file, for the agent
     int ramFd = -1;
+    int demandFd = -1;               ///< the agent's socket, for memory on demand; -1: none
     int monitorFd = -1;              ///< a listening socket
     std::vector<int> tapFds;         ///< one for each NIC; -1: its backend needs none
     std::vector<int> vncPorts;       ///< one for each <graphics>; 0: it has none

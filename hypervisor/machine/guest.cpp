@@ -4,6 +4,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "hypervisor/machine/command_line.h"
+#include "hypervisor/machine/pending_memory.h"
 #include "hypervisor/machine/transfer.h"
 
 namespace godwit::hypervisor::machine {
@@ -103,6 +104,8 @@ Result<void> MachineGuest::pause(StopCause cause)
 
 Result<void> MachineGuest::unpause()
 {
+    if (const auto missing = pending())
+        TRY(missing->goOn(ram_.get()));
     TRY(call("cont"));
     return {};
 }
@@ -144,6 +147,10 @@ Result<void> MachineGuest::destroy(bool graceful)
     }
     if (transfer)
         transfer->abort();
+    // One that waits for a page takes no order.
+    const auto missing = pending();
+    if (!graceful && missing && missing->trouble())
+        TRY(process_.signal(SIGKILL));
     // QEMU takes SIGTERM as an order to flush its disks and go.
     TRY(process_.signal(SIGTERM));
     if (process_.waitGone(graceful ? std::chrono::seconds(10) : std::chrono::seconds(3)))
@@ -210,6 +217,8 @@ void MachineGuest::formatStatus(virBuffer *out)
     if (receiving_)
         virBufferAddLit(out, " receiving='yes'");
     virBufferAddLit(out, "/>\n");
+    if (pending_)
+        pending_->formatStatus(out);
 }
 
 } // namespace godwit::hypervisor::machine

@@ -57,7 +57,11 @@ struct GuestFacts {
     static GuestFacts of(const CreateRequest &request);
 };
 
+class HelperProcess;
+class PendingMemory;
 class Transfer;
+struct PageSupply;
+struct PendingStatus;
 
 /// A guest that QEMU runs. Events come in on the event thread, calls on workers; what they
 /// share stands below `mutex_`.
@@ -78,6 +82,11 @@ public:
     base::Result<void> collectDescription();
     /// Let a stream fill the guest; returns once it can be filled.
     base::Result<void> beginReceiving(ReceiveRequest &request);
+    /// The agent's answer to GODWIT_RAM with a socket: whether memory can come on demand.
+    void takeFaults(int socket);
+    /// Pages were missing when an earlier process ended. Before anybody speaks to QEMU, which
+    /// may itself wait for one.
+    base::Result<void> takeUpPages(PendingStatus status);
     /// End a guest that never came to be; its listener is told nothing.
     void discard();
 
@@ -91,6 +100,7 @@ public:
     base::Result<void> reset() override;
     base::Result<void> destroy(bool graceful) override;
     bool canAlign() const override { return true; }
+    bool memoryPending() override;
     base::Result<TransferProgress> save(SaveRequest request) override;
     base::Result<void> resume(ResumeMode mode) override;
     base::Result<TransferProgress> finishReceiving(TransferObserver *observer) override;
@@ -107,6 +117,12 @@ public:
     base::Result<void> sendKeys(const std::vector<unsigned> &qnums, unsigned holdMs) override;
     base::Result<base::UniqueFd> screenshot(unsigned screen) override;
     base::Result<void> injectNmi() override;
+
+    // ---- told by what brings its memory, on the event thread
+    void memoryStalled();
+    void memoryComplete();
+    /// This helper brings the guest's pages from now on.
+    void serveBy(std::shared_ptr<HelperProcess> helper);
 
     // ---- for transfers
     const GuestFacts &facts() const { return facts_; }
@@ -127,6 +143,10 @@ private:
 
     // ---- transfers (guest_transfer.cpp)
     base::Result<void> prepareMigration();
+    base::Result<std::shared_ptr<HelperProcess>> startFilling(ReceiveRequest &request, int state);
+    base::Result<std::shared_ptr<HelperProcess>> startOnDemand(ReceiveRequest &request, int state);
+    base::Result<void> waitForMemory(TransferObserver *observer);
+    std::shared_ptr<PendingMemory> pending();
     base::Result<base::UniqueFd> handPipe(bool write);
     base::Result<std::shared_ptr<Transfer>> beginSaving(SaveRequest &request, bool running);
     /// Make sure that no migration of QEMU's is under way.
@@ -172,6 +192,10 @@ private:
     std::shared_ptr<Transfer> transfer_;
     bool receiving_ = false;
     bool whole_ = false;   ///< received: the source may have been told so
+    bool fromFile_ = false, onDemand_ = false;
+    std::shared_ptr<PendingMemory> pending_;   ///< of a restore on demand, until all pages are in
+    base::UniqueFd faults_;                    ///< the agent's userfaultfd, until pending_ has it
+    int faultsInGuest_ = -1;
     std::map<std::string, std::string> ptys_;   ///< alias → path
 };
 

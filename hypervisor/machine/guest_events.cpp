@@ -3,6 +3,7 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
+#include "hypervisor/machine/pending_memory.h"
 #include "hypervisor/machine/transfer.h"
 
 namespace godwit::hypervisor::machine {
@@ -194,6 +195,7 @@ void MachineGuest::onProcessEnd()
     running_ = false;
     std::shared_ptr<GuestListener> told;
     std::shared_ptr<Transfer> current;
+    std::shared_ptr<PendingMemory> missing;
     DeathCause cause = DeathCause::Crashed;
     {
         std::lock_guard lock(mutex_);
@@ -201,9 +203,12 @@ void MachineGuest::onProcessEnd()
             return;
         told = std::exchange(listener_, nullptr);
         current = transfer_;
+        missing = pending_;
         cause = deathCause_.value_or(DeathCause::Crashed);
     }
     hangWatch_.reset();
+    if (missing)
+        missing->guestGone();
     if (current)
         current->guestGone(*end());
     if (told)

@@ -3,6 +3,7 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
+#include "hypervisor/machine/pending_memory.h"
 
 namespace godwit::hypervisor::machine {
 
@@ -78,7 +79,10 @@ Result<void> MachineGuest::takeUp(bool fakeReboot)
         const auto told = self->listener();
         if (told && balloonKib > 0)
             told->balloonChanged(balloonKib);
-        if (state == "running")
+        const auto missing = self->pending();
+        if (missing && missing->trouble())
+            self->memoryStalled();
+        else if (state == "running")
             self->onRun();
         else if (state == "shutdown")
             self->onShutdown(Json::object({{"reason", "guest-shutdown"}}));

@@ -4,6 +4,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "hypervisor/machine/memory_layout.h"
+#include "hypervisor/machine/pending_memory.h"
 #include "hypervisor/machine/transfer.h"
 
 #include <fcntl.h>
@@ -126,6 +127,7 @@ Result<TransferProgress> MachineGuest::save(SaveRequest request)
 {
     if (transfer())
         return makeError(ErrorCode::OperationInvalid, tr("'%s' is being moved already"), facts_.name.c_str());
+    TRY(waitForMemory(request.observer));
     const std::string state = TRY(runState());
     if (state == "shutdown" || state == "internal-error" || state == "inmigrate")
         return makeError(ErrorCode::OperationInvalid, tr("'%s' cannot be saved: its emulator says '%s'"),
@@ -208,7 +210,21 @@ Result<void> MachineGuest::resume(ResumeMode mode)
 Result<void> MachineGuest::beginReceiving(ReceiveRequest &request)
 {
     TRY(prepareMigration());
-    UniqueFd state = TRY(handPipe(/* write= */ false));
+    fromFile_ = request.kind == StreamKind::File;
+    const UniqueFd state = TRY(handPipe(/* write= */ false));
+    auto helper = TRY(faults_ ? startOnDemand(request, state.get()) : startFilling(request, state.get()));
+    auto transfer = std::make_shared<Transfer>(Transfer::Direction::Receive, std::move(helper), loop_);
+    {
+        std::lock_guard lock(mutex_);
+        transfer_ = transfer;
+        receiving_ = true;
+    }
+    transfer->start(weak_from_this());
+    return {};
+}
+
+Result<std::shared_ptr<HelperProcess>> MachineGuest::startFilling(ReceiveRequest &request, int state)
+{
     control::Restore order;
     order.guest = facts_.name;
     order.regions = memoryLayout(facts_.ramBytes);
@@ -220,17 +236,10 @@ Result<void> MachineGuest::beginReceiving(ReceiveRequest &request)
     order.connectTimeoutMs = static_cast<uint32_t>(request.connectTimeout.count());
     order.index = toControl(request.index);
     order.bypassCache = request.bypassCache;
-    const int fds[] = {ram_.get(), request.stream.get(), state.get()};
+    const int fds[] = {ram_.get(), request.stream.get(), state};
     auto helper = TRY(HelperProcess::start(loop_, facts_.helper, std::move(order), fds));
     request.stream.reset();
-    auto transfer = std::make_shared<Transfer>(Transfer::Direction::Receive, std::move(helper), loop_);
-    {
-        std::lock_guard lock(mutex_);
-        transfer_ = transfer;
-        receiving_ = true;
-    }
-    transfer->start(weak_from_this());
-    return {};
+    return helper;
 }
 
 Result<TransferProgress> MachineGuest::finishReceiving(TransferObserver *observer)
@@ -251,7 +260,10 @@ Result<TransferProgress> MachineGuest::finishReceiving(TransferObserver *observe
     if (!outcome) {
         if (auto gone = destroy(false); !gone)
             log(LogLevel::Error, "domain '%s': %s", facts_.name.c_str(), gone.error().message.c_str());
+        return outcome;
     }
+    if (fromFile_)
+        outcome->restore = onDemand_ ? "on-demand" : "full";
     return outcome;
 }
 
@@ -265,6 +277,8 @@ bool MachineGuest::mayBeWhole()
 
 Result<void> MachineGuest::abortTransfer(const std::string &failure)
 {
+    if (const auto missing = pending(); missing && missing->abort(failure))
+        return {};
     const auto current = transfer();
     if (!current)
         return makeError(ErrorCode::OperationInvalid, tr("'%s' is not being moved"), facts_.name.c_str());

@@ -131,6 +131,12 @@ void HelperProcess::send(const control::Message &message)
         log(LogLevel::Info, "helper %d: %s", static_cast<int>(process_.pid()), sent.error().message.c_str());
 }
 
+void HelperProcess::leave()
+{
+    std::lock_guard lock(reapMutex_);
+    reaped_ = true;
+}
+
 void HelperProcess::lose()
 {
     input_.reset();

@@ -26,7 +26,7 @@ struct HelperListener {
 class HelperProcess : public std::enable_shared_from_this<HelperProcess>
 {
 public:
-    /// Start it and hand it its order (Save or Restore) with the fds (borrowed).
+    /// Start it and hand it its order with the fds (borrowed).
     static base::Result<std::shared_ptr<HelperProcess>> start(std::shared_ptr<EventLoop> loop,
                                                               const std::string &program,
                                                               const control::Message &order,
@@ -35,6 +35,11 @@ public:
 
     /// From now on `listener` is told. Not from the event thread.
     void listen(HelperListener listener);
+    /// The same at once: somebody else cares for it now. On the event thread.
+    void listenNow(HelperListener listener) { listener_ = std::move(listener); }
+    /// Let it live on without us: its connection is closed, and nobody ends or collects it.
+    void leave();
+    const Process &process() const { return process_; }
     /// On the event thread.
     void send(const control::Message &message);
     /// End it, if it has not ended by itself, and collect it. Blocks shortly; idempotent.

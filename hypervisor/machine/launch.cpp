@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -129,6 +130,7 @@ namespace {
 struct Preparation {
     GuestFacts facts;
     UniqueFd ram, monitor;
+    UniqueFd agent, agentEnd;   ///< ours and QEMU's, for memory on demand
     std::vector<Tap> taps;
     PortLease vncPort;
     CommandLine line;
@@ -150,7 +152,7 @@ static void preloadAgent(const MachineSettings &settings, const std::string &gue
     inputs.launcher = settings.launcher;
 }
 
-static Result<Preparation> prepare(const LaunchContext &context, const CreateRequest &request, bool incoming)
+static Result<Preparation> prepare(const LaunchContext &context, const CreateRequest &request, Fill fill)
 {
     const virDomainDef *def = request.def;
     Preparation made;
@@ -176,7 +178,15 @@ static Result<Preparation> prepare(const LaunchContext &context, const CreateReq
         made.facts.tapNames.push_back(tap.name);
     }
     inputs.vncPorts.push_back(made.vncPort.port());
-    inputs.incoming = incoming;
+    inputs.incoming = fill != Fill::Boot;
+    if (fill == Fill::OnDemand && !inputs.agent.empty()) {
+        int ends[2];
+        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+            return systemError(errno, "socketpair");
+        made.agent.reset(ends[0]);
+        made.agentEnd.reset(ends[1]);
+        inputs.demandFd = ends[1];
+    }
     inputs.now = ::time(nullptr);
     made.line = TRY(buildCommandLine(def, inputs));
     return made;
@@ -192,21 +202,24 @@ static base::Error startError(const std::string &name, const Process &process, c
                      said.empty() ? why.message.c_str() : said.c_str());
 }
 
-Result<std::shared_ptr<MachineGuest>> launch(const LaunchContext &context, const CreateRequest &request, bool incoming)
+Result<std::shared_ptr<MachineGuest>> launch(const LaunchContext &context, const CreateRequest &request, Fill fill)
 {
-    Preparation made = TRY(prepare(context, request, incoming));
+    Preparation made = TRY(prepare(context, request, fill));
     const std::string name = made.facts.name;
     const LogTail log(request.logPath);
     Process process = TRY(startDaemon(made.line, pidFilePath(request.runDir), request.logPath));
     // From here on there is a process: it goes with `guest`, whatever fails.
     made.monitor.reset();
+    made.agentEnd.reset();
     made.taps.clear();
     auto guest = std::make_shared<MachineGuest>(context.loop, std::move(made.facts), std::move(process),
                                                 std::move(made.ram), log, request.listener, std::move(made.vncPort));
     const auto bringUp = [&]() -> Result<void> {
         UniqueFd monitor = TRY(connectTo(monitorPath(request.runDir)));
         TRY(guest->connect(std::move(monitor)));
-        return guest->configure(request.def, incoming);
+        if (made.agent)
+            guest->takeFaults(made.agent.get());
+        return guest->configure(request.def, fill != Fill::Boot);
     };
     if (auto up = bringUp(); !up) {
         auto error = startError(name, guest->process(), log, up.error());
@@ -230,6 +243,7 @@ Result<std::unique_ptr<GuestStatus>> Status::parse(xmlXPathContextPtr context)
         return makeError(ErrorCode::BadFormat, "%s", tr("a status file does not tell the emulator's process"));
     status->fakeReboot = virXPathBoolean("./machine/@fakeReboot = 'yes'", context) > 0;
     status->receiving = virXPathBoolean("./machine/@receiving = 'yes'", context) > 0;
+    status->pages = TRY(PendingStatus::parse(context));
     return std::unique_ptr<GuestStatus>(std::move(status));
 }
 
@@ -273,6 +287,8 @@ static Result<std::shared_ptr<MachineGuest>> connectAgain(const LaunchContext &c
     }
     auto guest = std::make_shared<MachineGuest>(context.loop, std::move(facts), std::move(process), std::move(ram),
                                                 LogTail(request.logPath), request.listener, std::move(port));
+    if (status.pages)
+        TRY(guest->takeUpPages(*status.pages));
     UniqueFd monitor = TRY(connectTo(monitorPath(request.runDir)));
     TRY(guest->connect(std::move(monitor)));
     TRY(guest->takeUp(status.fakeReboot));

@@ -3,6 +3,7 @@
 
 #include "hypervisor/machine/guest.h"
 #include "hypervisor/machine/machine.h"
+#include "hypervisor/machine/pending_memory.h"
 
 namespace godwit::hypervisor::machine {
 
@@ -13,6 +14,7 @@ struct Status : GuestStatus {
     int ramFd = -1;
     bool fakeReboot = false;
     bool receiving = false;
+    std::optional<PendingStatus> pages;
 
     static base::Result<std::unique_ptr<GuestStatus>> parse(xmlXPathContextPtr context);
 };
@@ -24,9 +26,15 @@ struct LaunchContext {
     virPortAllocatorRange *vncPorts;
 };
 
+enum class Fill {
+    Boot,       ///< the guest boots
+    Incoming,   ///< a stream fills it
+    OnDemand,   ///< likewise, and its pages may come while it runs, if the agent can do it
+};
+
 /// Start QEMU for a definition, its vCPUs stopped. Nothing is left of it on failure.
 base::Result<std::shared_ptr<MachineGuest>> launch(const LaunchContext &context, const CreateRequest &request,
-                                                   bool incoming);
+                                                   Fill fill);
 /// Find the QEMU that a status file tells of.
 base::Result<std::shared_ptr<MachineGuest>> takeUp(const LaunchContext &context, const CreateRequest &request,
                                                    const Status &status);

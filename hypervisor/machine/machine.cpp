@@ -25,6 +25,7 @@ namespace {
 
 constexpr unsigned short firstVncPort = 5900;
 constexpr unsigned short lastVncPort = 65535;
+constexpr unsigned libxlStream = 2;
 
 class Machine : public Hypervisor
 {
@@ -153,13 +154,15 @@ Result<void> Machine::checkSupport(const virDomainDef *def)
 Result<std::shared_ptr<Guest>> Machine::create(CreateRequest request)
 {
     TRY(checkStart(request.def));
-    return launch(context(), request, /* incoming= */ false);
+    return launch(context(), request, Fill::Boot);
 }
 
 Result<std::shared_ptr<Guest>> Machine::receive(ReceiveRequest request)
 {
     TRY(checkStart(request.guest.def));
-    auto guest = TRY(launch(context(), request.guest, /* incoming= */ true));
+    const bool onDemand = settings_.restoreOnDemand && request.kind == StreamKind::File && request.index &&
+                          request.streamVersion == libxlStream;
+    auto guest = TRY(launch(context(), request.guest, onDemand ? Fill::OnDemand : Fill::Incoming));
     if (auto begun = guest->beginReceiving(request); !begun) {
         guest->discard();
         return std::move(begun).error();

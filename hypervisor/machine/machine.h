@@ -11,6 +11,7 @@ struct MachineSettings {
     std::string helper;                     ///< path of godwit-helper
     std::string agent;                      ///< path of libgodwit-agent.so
     std::string launcher;                   ///< path of godwit-launch, which preloads it
+    bool restoreOnDemand = true;            ///< let a guest run before its memory is read
     bool privileged = false;                ///< may make tap devices
     GMainContext *eventContext = nullptr;   ///< of the Host's event thread; outlives the hypervisor
 };

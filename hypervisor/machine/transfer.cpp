@@ -54,6 +54,8 @@ Result<TransferProgress> Transfer::wait(TransferObserver *observer)
         ended_.wait(lock, [&] { return outcome_.has_value(); });
         observer_ = nullptr;
         outcome = outcome_;
+        if (serving_)
+            return std::move(*outcome);
     }
     if (!*outcome)
         helper_->kill();
@@ -89,6 +91,8 @@ void Transfer::onMessage(const control::Message &message)
     }
     if (const auto *done = std::get_if<control::Done>(&message))
         return onDone(*done);
+    if (const auto *serving = std::get_if<control::Serving>(&message); serving && state_ == State::Finishing)
+        return onServing(*serving);
     const bool save = direction_ == Direction::Save;
     if (std::holds_alternative<control::SuspendRequest>(message) && save && state_ == State::Memory)
         return suspend();
@@ -97,7 +101,7 @@ void Transfer::onMessage(const control::Message &message)
     finish(makeError(ErrorCode::Internal, "the transfer helper sent an unexpected message"));
 }
 
-static TransferProgress translate(const control::Progress &from)
+TransferProgress translate(const control::Progress &from)
 {
     TransferProgress to;
     to.elapsed = from.elapsedMs;
@@ -146,6 +150,21 @@ void Transfer::onDone(const control::Done &done)
         if (auto self = weak.lock())
             self->finish(makeError(ErrorCode::TimedOut, "%s", tr("the emulator did not finish writing its device state")));
     });
+}
+
+void Transfer::onServing(const control::Serving &serving)
+{
+    auto guest = guest_.lock();
+    if (!guest)
+        return finish(makeError(ErrorCode::OperationFailed, "%s", tr("the guest is gone")));
+    onProgress(serving.progress);
+    guest->serveBy(helper_);
+    {
+        std::lock_guard lock(mutex_);
+        serving_ = true;
+    }
+    helperDone_ = true;
+    tryComplete();
 }
 
 /// The helper takes the pipe's end for the state's end: only QEMU knows whether it wrote

@@ -11,7 +11,8 @@
 //   Receive
 //   Memory      the helper fills memory        it asks to load the state: Loading
 //   Loading     `migrate-incoming`             QEMU completed: Finishing, StateLoaded is said
-//   Finishing   the source is told             the helper is done: Ended
+//   Finishing   the source is told             the helper is done: Ended; or it brings pages from
+//                                              now on, as the guest needs them: Ended, for us
 //
 //   Ended       the outcome stands; whoever waits for it takes the guest from there
 //
@@ -78,6 +79,7 @@ private:
     void migrationFailed();
     void askWhy();
     void onDone(const control::Done &done);
+    void onServing(const control::Serving &serving);
     void tryComplete();
     base::Error aborted() const;
     void finish(base::Result<TransferProgress> outcome);
@@ -103,7 +105,11 @@ private:
     TransferObserver *observer_ = nullptr;
     bool stateBegun_ = false;
     std::chrono::steady_clock::time_point endedAt_;
+    bool serving_ = false;   ///< the helper is the guest's now
     std::optional<base::Result<TransferProgress>> outcome_;
 };
+
+/// A helper's figures.
+TransferProgress translate(const control::Progress &from);
 
 } // namespace godwit::hypervisor::machine

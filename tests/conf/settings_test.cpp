@@ -56,7 +56,8 @@ TEST_F(SettingsTest, OfAFileReplaceTheDefaults)
                              "save_dir = \"/i\"\nhelper = \"/h\"\nagent = \"/a\"\nlauncher = \"/t\"\nqemu_binary = \"/q\"\n"
                              "migration_address = \"::\"\nmigration_host = \"me\"\nmigration_port_min = 1000\n"
                              "migration_port_max = 1001\nmigration_downtime = 20\n"
-                             "migration_plain_peers = 0\nkeepalive_interval = 0\nkeepalive_count = 9\nmigration_max_rounds = 7\nmigration_max_time = 60\nmax_transfers = 3\n");
+                             "migration_plain_peers = 0\nkeepalive_interval = 0\nkeepalive_count = 9\nmigration_max_rounds = 7\nmigration_max_time = 60\nmax_transfers = 3\n"
+                             "restore_on_demand = 0\n");
     ASSERT_TRUE(settings) << settings.error().message;
     EXPECT_EQ(settings->configDir, "/c");
     EXPECT_EQ(settings->autostartDir, "/c/autostart");
@@ -79,6 +80,7 @@ TEST_F(SettingsTest, OfAFileReplaceTheDefaults)
     EXPECT_EQ(settings->migrationMaxRounds, 7u);
     EXPECT_EQ(settings->migrationMaxTime, 60u);
     EXPECT_EQ(settings->maxTransfers, 3u);
+    EXPECT_FALSE(settings->restoreOnDemand);
 }
 
 TEST_F(SettingsTest, AreHeldToTheirLimits)
@@ -101,6 +103,7 @@ TEST_F(SettingsTest, AreHeldToTheirLimits)
         {"migration_max_time = 1000001", "migration_max_time"},
         {"max_transfers = 0", "max_transfers must be between 1 and 1000, not 0"},
         {"max_transfers = 1001", "max_transfers"},
+        {"restore_on_demand = 2", "restore_on_demand"},
         {"migration_downtime = \"soon\"", "migration_downtime"},
         {"state_dir = \"relative\"", "state_dir must be an absolute path, not 'relative'"},
         {"helper = 7", "helper"},

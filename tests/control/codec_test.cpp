@@ -169,6 +169,7 @@ struct Describer {
     void operator()(const char *field, const Progress &) { add(field, "Progress"); }
     void operator()(const char *field, const Tls &) { add(field, "Tls"); }
     void operator()(const char *field, const ImageIndex &) { add(field, "ImageIndex"); }
+    void operator()(const char *field, const PageSource &) { add(field, "PageSource"); }
     void operator()(const char *field, StreamKind) { add(field, "StreamKind"); }
     void operator()(const char *field, Phase) { add(field, "Phase"); }
     void operator()(const char *field, godwit::control::LogLevel) { add(field, "LogLevel"); }
@@ -197,6 +198,10 @@ TEST(ControlDocument, HasExactlyTheMessagesOfTheCode)
     const ImageIndex plain;
     ImageIndex::fields(plain, index);
     EXPECT_NE(document.str().find("`ImageIndex` is " + index.text), std::string::npos) << index.text;
+    Describer source;
+    const PageSource nowhere;
+    PageSource::fields(nowhere, source);
+    EXPECT_NE(document.str().find("`PageSource` is " + source.text), std::string::npos) << source.text;
     const std::string text = document.str();
     size_t rows = 0;
     for (size_t at = 0; (at = text.find("\n| ", at)) != std::string::npos; at++)

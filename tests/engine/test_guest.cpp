@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -76,8 +77,14 @@ TestGuest::TestGuest(int ramFd, const Options &options)
     output_.reset(out[0]);
     struct stat ram{};
     ::fstat(ramFd, &ram);
-    const std::string identity = strprintf("%llu:%llu", static_cast<unsigned long long>(ram.st_dev),
+    int agent[2];
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, agent), 0);
+    agent_.reset(agent[0]);
+    UniqueFd agentEnd(agent[1]);
+    std::string identity = strprintf("%llu:%llu", static_cast<unsigned long long>(ram.st_dev),
                                            static_cast<unsigned long long>(ram.st_ino));
+    if (options.demand)
+        identity += ":" + std::to_string(agentEnd.get());
     const std::string first = std::to_string(options.firstPage), pages = std::to_string(options.pages);
     const std::string fd = std::to_string(ramFd);
     pid_ = ::fork();
@@ -85,6 +92,8 @@ TestGuest::TestGuest(int ramFd, const Options &options)
         ::dup2(childInput.get(), 0);
         ::dup2(childOutput.get(), 1);
         ::fcntl(ramFd, F_SETFD, 0);
+        if (options.demand)
+            ::fcntl(agentEnd.get(), F_SETFD, 0);
         if (options.agent) {
             ::setenv("LD_PRELOAD", GODWIT_TEST_AGENT, 1);
             ::setenv("GODWIT_RAM", identity.c_str(), 1);
@@ -98,6 +107,21 @@ TestGuest::TestGuest(int ramFd, const Options &options)
     char ready = 0;
     EXPECT_EQ(::read(output_.get(), &ready, 1), 1);
     EXPECT_EQ(ready, 'r');
+}
+
+UniqueFd TestGuest::takeFaults()
+{
+    int number = -1, fd = -1;
+    iovec data{&number, sizeof number};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    if (::recvmsg(agent_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) > 0 && CMSG_FIRSTHDR(&message))
+        std::memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+    return UniqueFd(fd);
 }
 
 TestGuest::~TestGuest()

@@ -30,12 +30,15 @@ public:
         uint64_t pages = 0;
         std::string file;
         bool agent = true;
+        bool demand = false;   ///< with the agent: its memory comes on demand
     };
     TestGuest(int ramFd, const Options &options);
     TestGuest(const TestGuest &) = delete;
     TestGuest &operator=(const TestGuest &) = delete;
     ~TestGuest();
 
+    /// The userfaultfd that the agent has sent; none where it may not.
+    base::UniqueFd takeFaults();
     pid_t pid() const { return pid_; }
     bool running() const { return pid_ > 0; }
     void stop() { command('s'); }
@@ -46,6 +49,7 @@ private:
 
     pid_t pid_ = -1;
     base::UniqueFd input_, output_;
+    base::UniqueFd agent_;
 };
 
 } // namespace godwit::tests

@@ -28,6 +28,8 @@ public:
     void clockChanged(int64_t) override { write("clock"); }
     void trayMoved(const std::string &alias, bool) override { write("tray " + alias); }
     void channelStateChanged(const std::string &alias, bool open) override;
+    void imageError(const std::string &, const std::string &) override { write("image-error"); }
+    void memoryComplete() override { write("memory-complete"); }
 
     /// Whether `entry` was told within ten seconds.
     bool waitFor(const std::string &entry);

@@ -13,6 +13,7 @@ LAUNCHER = BUILD / "engine" / "agent" / "godwit-launch"
 AGENT = BUILD / "engine" / "agent" / "libgodwit-agent.so"
 KERNEL = BUILD / "tests" / "guest" / "vmlinuz"
 INITRD = BUILD / "tests" / "guest" / "initrd.img"
+GATE = BUILD / "tests" / "integration" / "libgate.so"
 BOOT_DISK = BUILD / "tests" / "guest" / "boot-disk.img"
 EXAMPLES = SOURCE / "xml"
 
