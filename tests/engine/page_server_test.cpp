@@ -19,7 +19,7 @@ using namespace godwit::tests;
 
 namespace {
 
-constexpr uint64_t ramPages = 4096;
+constexpr uint64_t demandPages = 4096;
 constexpr uint64_t filledPages = 3000;
 
 /// What the server tells.
@@ -54,9 +54,9 @@ private:
 
 /// An image, and a guest none of whose pages are there.
 struct Demand : testing::Test {
-    const std::vector<Region> regions{{Pfn{0}, 0, 2500}, {Pfn{1 << 20}, 2500, ramPages - 2500}};
+    const std::vector<Region> regions{{Pfn{0}, 0, 2500}, {Pfn{1 << 20}, 2500, demandPages - 2500}};
     const godwit::stream::AlignedIndex index;
-    UniqueFd original = makeRam(ramPages), ram = makeRam(ramPages);
+    UniqueFd original = makeRam(demandPages), ram = makeRam(demandPages);
     UniqueFd file{::memfd_create("image", MFD_CLOEXEC)};
     TestHost host;
     Journal journal;
