@@ -124,6 +124,7 @@ std::optional<PagedImage::Place> PagedImage::find(uint64_t page) const
 
 Result<void> PagedImage::read(const Place &place, std::span<std::byte> into)
 {
+    TRY(checkUnchanged());   // why a head is not what it must be
     TRY(checkHead(place.batch));
     const size_t got = TRY(readAt(fd(), into, place.offset));
     if (got < into.size())

@@ -68,6 +68,16 @@ std::chrono::duration<double, std::milli> Transfer::sinceEnd()
     return std::chrono::steady_clock::now() - endedAt_;
 }
 
+void Transfer::collect()
+{
+    {
+        std::lock_guard lock(mutex_);
+        if (serving_)
+            return;
+    }
+    helper_->end();
+}
+
 bool Transfer::stateBegun()
 {
     std::lock_guard lock(mutex_);

@@ -44,9 +44,10 @@ public:
 
     /// Begin to listen to the helper. `guest` outlives the transfer's activity.
     void start(std::weak_ptr<MachineGuest> guest);
-    /// Wait for the end. A helper that has failed is ended; collect() waits for it.
+    /// Wait for the end. A helper that has failed is ended; collect() waits for it, unless it
+    /// serves the guest's pages from now on.
     base::Result<TransferProgress> wait(TransferObserver *observer);
-    void collect() { helper_->end(); }
+    void collect();
     /// How long ago it ended.
     std::chrono::duration<double, std::milli> sinceEnd();
     /// See Guest::abortTransfer().

@@ -70,12 +70,15 @@ class DemandCase(Case):
 @unittest.skipUnless(os.geteuid() == 0, "ordinary users may not bring pages on demand")
 class Demand(DemandCase):
     def test_the_guest_runs_while_its_memory_is_read(self):
+        logged = self.source.log.stat().st_size
         guest = self.restored()
         self.assertEqual(self.how(), "on-demand")
         self.assertEqual(state(self.virsh, "guest"), ("running", "restored"))
-        self.assertEqual(len(self.helpers()), 1)
+        helpers = self.helpers()
+        self.assertEqual(len(helpers), 1)
         guest.assert_runs_on()   # it checks all it has, with nothing but what it touches
-        self.assertEqual(len(self.helpers()), 1)
+        self.assertEqual(self.helpers(), helpers, "the one that began goes on")
+        self.assertNotIn("cannot be read", self.source.log.read_text()[logged:])
         self.assert_whole(guest)
 
     def test_without_anybody_in_the_way_it_is_soon_complete(self):
