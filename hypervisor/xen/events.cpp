@@ -37,11 +37,17 @@ Watcher::~Watcher()
         std::lock_guard lock(mutex_);
         stopping_ = true;
     }
-    const uint64_t one = 1;
-    (void)!::write(wakeup_.get(), &one, sizeof one);
+    wake();
     thread_.join();
     for (auto &[domid, entry] : entries_)
         libxl_evdisable_domain_death(*context_, entry.generator);
+}
+
+/// Have the thread look again at what it has to wait for.
+void Watcher::wake()
+{
+    const uint64_t one = 1;
+    (void)!::write(wakeup_.get(), &one, sizeof one);
 }
 
 Result<void> Watcher::watch(uint32_t domid, std::weak_ptr<DomainWatch> watch)
@@ -57,8 +63,12 @@ Result<void> Watcher::watch(uint32_t domid, std::weak_ptr<DomainWatch> watch)
         entries_.erase(domid);
         return context_->failure(failed, tr("cannot follow the domain's events"));
     }
-    std::lock_guard lock(mutex_);
-    entries_[domid].generator = generator;
+    {
+        std::lock_guard lock(mutex_);
+        entries_[domid].generator = generator;
+    }
+    // libxl may wait for a descriptor more by now, which the thread's poll() does not know of.
+    wake();
     return {};
 }
 
@@ -132,6 +142,8 @@ bool Watcher::pollOnce()
         for (pollfd &fd : fds)
             fd.revents = 0;
     }
+    uint64_t woken = 0;
+    (void)!::read(wakeup_.get(), &woken, sizeof woken);
     gettimeofday(&now, nullptr);
     libxl_osevent_afterpoll(*context_, count, fds.data() + 1, now);
     std::lock_guard lock(mutex_);

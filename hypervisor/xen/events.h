@@ -40,6 +40,7 @@ public:
 private:
     explicit Watcher(std::unique_ptr<Context> context, base::UniqueFd wakeup);
     void run();
+    void wake();
     bool pollOnce();
     void dispatch(const libxl_event &event);
 
