@@ -113,16 +113,15 @@ static void connectionEnded(virConnectPtr, int, void *opaque)
 
 Result<void> Peer::abortAtItsEnd(const std::shared_ptr<hypervisor::Guest> &guest)
 {
-    auto watched = std::make_unique<std::weak_ptr<hypervisor::Guest>>(guest);
-    const auto release = [](void *opaque) { delete static_cast<std::weak_ptr<hypervisor::Guest> *>(opaque); };
-    TRY(conf::check(virConnectRegisterCloseCallback(connection_.get(), connectionEnded, watched.get(), release)));
-    (void)watched.release();   // the connection has it
-    return {};
+    // Ours, not the connection's: a driver in this process takes no callback, and would not free it.
+    watched_ = std::make_unique<std::weak_ptr<hypervisor::Guest>>(guest);
+    return conf::check(virConnectRegisterCloseCallback(connection_.get(), connectionEnded, watched_.get(), nullptr));
 }
 
 Peer::~Peer()
 {
-    // Not registered in most of what fails early: that is no news.
+    // Not registered in most of what fails early: that is no news. A call that is under way is
+    // waited for.
     if (connection_ && virConnectUnregisterCloseCallback(connection_.get(), connectionEnded) < 0)
         virResetLastError();
 }

@@ -43,6 +43,7 @@ private:
     }
 
     Connection connection_;
+    std::unique_ptr<std::weak_ptr<hypervisor::Guest>> watched_;   ///< what the end of the connection aborts
     bool takesParameters_;   ///< the entry points with typed parameters
 };
 
