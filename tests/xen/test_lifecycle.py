@@ -26,7 +26,7 @@ class Lifecycle(Case):
             number = self.virsh("domid", guest.name)
             console.mark()
             self.virsh("reboot", guest.name)
-            console.wait(r"^GUEST reboots")
+            console.wait(r"reboot: Restarting system")
             wait_until(lambda: self.state(self.source, guest) == ("running", "booted")
                        and self.virsh("domid", guest.name) != number, "it runs again")
             console.wait(r"^GUEST ready:")
