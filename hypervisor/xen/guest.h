@@ -117,7 +117,7 @@ public:
     void domainGone() override;
 
 private:
-    enum class Life { Alive, Rebooting, Dead };
+    enum class Life { Alive, Rebooting, Ending, Dead };   // Ending: it shut down, and we destroy what is left
     struct Transfer;
 
     /// The domain's number; an error if there is no domain (yet, or any more).

@@ -97,6 +97,12 @@ void XenGuest::poweredOff(uint32_t domain, int action, DeathCause cause, bool cr
     }
     if (auto listener = this->listener(); listener && !crashed)
         listener->guestShuttingDown();
+    {
+        // What the watcher sees of the domain's death is our doing.
+        std::lock_guard lock(mutex_);
+        if (life_ == Life::Alive)
+            life_ = Life::Ending;
+    }
     auto operation = Operation::open();
     Result<void> gone = operation ? (*operation)->run(inContext(tr("destroying it")),
                                                       [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
