@@ -3,6 +3,7 @@
 """The harness itself: it finds its processes and ports, and leaves nothing behind."""
 import socket
 import subprocess
+import time
 import unittest
 from pathlib import Path
 
@@ -20,6 +21,9 @@ class Harness(unittest.TestCase):
         ours = subprocess.Popen(["tail", "-f", self.work.kernel], stdout=subprocess.DEVNULL)
         self.addCleanup(other.wait)
         self.addCleanup(other.kill)
+        # Popen() returns an instant before the kernel knows the new program's arguments.
+        while not Path(f"/proc/{ours.pid}/cmdline").read_bytes():
+            time.sleep(0.01)
         self.assertEqual([process.pid for process in self.work.processes()], [ours.pid])
         self.work.remove()
         self.assertIsNotNone(ours.wait(timeout=5))
