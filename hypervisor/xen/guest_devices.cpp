@@ -33,6 +33,13 @@ static Result<void> requireKnownHostDevice(const virDomainHostdevDef *device)
     return {};
 }
 
+/// The one of `pci` and `usb` that `hostdev` is.
+static Result<void> buildHostDevice(const virDomainHostdevDef *hostdev, Pci &pci, Usb &usb)
+{
+    TRY(requireKnownHostDevice(hostdev));
+    return isPci(hostdev) ? buildPci(hostdev, pci.get()) : buildUsb(hostdev, usb.get());
+}
+
 Result<void> XenGuest::attachDevice(const virDomainDef *def, virDomainDeviceDef *device)
 {
     const std::string what = strprintf(tr("plugging a device of type '%s' in"),
@@ -57,13 +64,9 @@ Result<void> XenGuest::attachDevice(const virDomainDef *def, virDomainDeviceDef 
     }
     if (device->type != VIR_DOMAIN_DEVICE_HOSTDEV)
         return fixed(device);
-    TRY(requireKnownHostDevice(device->data.hostdev));
     Pci pci;
     Usb usb;
-    if (isPci(device->data.hostdev))
-        TRY(buildPci(device->data.hostdev, pci.get()));
-    else
-        TRY(buildUsb(device->data.hostdev, usb.get()));
+    TRY(buildHostDevice(device->data.hostdev, pci, usb));
     return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
         return isPci(device->data.hostdev) ? libxl_device_pci_add(ctx, domain, pci.get(), how)
                                            : libxl_device_usbdev_add(ctx, domain, usb.get(), how);
@@ -94,13 +97,9 @@ Result<void> XenGuest::detachDevice(const virDomainDef *, virDomainDeviceDef *de
     }
     if (device->type != VIR_DOMAIN_DEVICE_HOSTDEV)
         return fixed(device);
-    TRY(requireKnownHostDevice(device->data.hostdev));
     Pci pci;
     Usb usb;
-    if (isPci(device->data.hostdev))
-        TRY(buildPci(device->data.hostdev, pci.get()));
-    else
-        TRY(buildUsb(device->data.hostdev, usb.get()));
+    TRY(buildHostDevice(device->data.hostdev, pci, usb));
     return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
         return isPci(device->data.hostdev) ? libxl_device_pci_remove(ctx, domain, pci.get(), how)
                                            : libxl_device_usbdev_remove(ctx, domain, usb.get(), how);

@@ -26,6 +26,14 @@ class MigrationCase(Case):
         number, unit = re.search(r"Data processed:\s+([0-9.]+) (\S+)", self.source.virsh("domjobinfo", "guest")).groups()
         return float(number) * {"B": 1 / 2**20, "KiB": 1 / 1024, "MiB": 1, "GiB": 1024}[unit]
 
+    def assert_sends_20_mib_a_second(self):
+        """More or less: over two seconds of a limited transfer."""
+        before, then = self.sent(), time.monotonic()
+        time.sleep(2)
+        rate = (self.sent() - before) / (time.monotonic() - then)
+        self.assertLess(rate, 30)
+        self.assertGreater(rate, 8)
+
     def assert_moved(self, guest, name="guest"):
         """The guest runs on the target alone, went on where it was and lost nothing."""
         self.assertEqual(state(self.target.virsh, name), ("running", "migrated"))
@@ -172,11 +180,7 @@ class Progress(MigrationCase):
         guest, process = self.start(bandwidth=20)
         self.assertEqual(self.source.virsh("migrate-getspeed", "guest"), "20")
         time.sleep(2)
-        before, then = self.sent(), time.monotonic()
-        time.sleep(2)
-        rate = (self.sent() - before) / (time.monotonic() - then)
-        self.assertLess(rate, 30)
-        self.assertGreater(rate, 8)
+        self.assert_sends_20_mib_a_second()
         self.source.virsh("migrate-setspeed", "guest", 0)
         self.assertEqual(self.source.virsh.finish(process, timeout=90)[0], 0)
         self.assert_moved(guest)
@@ -233,11 +237,7 @@ class Parallel(MigrationCase):
     def test_all_are_there_and_share_one_limit(self):
         guest, process = self.migrate_slowly("--parallel-connections", 4)
         wait_until(lambda: self.established() == 4, "four connections")
-        before, then = self.sent(), time.monotonic()
-        time.sleep(2)
-        rate = (self.sent() - before) / (time.monotonic() - then)
-        self.assertLess(rate, 30)
-        self.assertGreater(rate, 8)
+        self.assert_sends_20_mib_a_second()
         self.source.virsh("migrate-setspeed", "guest", 0)
         self.assertEqual(self.source.virsh.finish(process, timeout=90)[0], 0)
         self.assert_moved(guest)
