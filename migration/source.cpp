@@ -188,8 +188,8 @@ static Result<void> checkReadiness(const Domain &domain, const Request &request,
         return makeError(ErrorCode::OperationInvalid, tr("domain '%s' stands still after an I/O error"),
                          domain.def()->name);
     TRY(checkChoice(offerFor(request), destination, /* tunnelled= */ request.tunnel));
-    TRY(checkDemand(request.connections, request.flags & VIR_MIGRATE_TLS, destination.extension ? destination.extension->abilities : Abilities(),
-                    destination.hostname));
+    TRY(checkDemand(request.connections, request.flags & VIR_MIGRATE_TLS,
+                    destination.extension ? destination.extension->abilities : Abilities(), destination.hostname));
     if (!destination.extension && !domain.host().settings().migrationPlainPeers)
         return makeError(ErrorCode::Unsupported, "%s",
                          tr("the destination knows no secret for its data connection, and migration_plain_peers in "
