@@ -55,7 +55,7 @@ private:
 /// An image, and a guest none of whose pages are there.
 struct Demand : testing::Test {
     const std::vector<Region> regions{{Pfn{0}, 0, 2500}, {Pfn{1 << 20}, 2500, demandPages - 2500}};
-    const godwit::stream::AlignedIndex index;
+    const godwit::stream::AlignedIndex index{};
     UniqueFd original = makeRam(demandPages), ram = makeRam(demandPages);
     UniqueFd file{::memfd_create("image", MFD_CLOEXEC)};
     TestHost host;
