@@ -76,6 +76,7 @@ class BadInput(Case):
     def test_memory_and_vcpus_out_of_range(self):
         self.refused(self.guest.xml(memory=0), "memory")
         self.refused(self.guest.xml(memory=1 << 40), "memory")
+        self.refused(self.guest.xml(memory=100 << 20), "Cannot allocate memory")
         self.refused(self.guest.xml(vcpus=0), "vcpu|cpu")
         self.refused(self.guest.xml(vcpus=100000), "vcpu|cpu")
 
