@@ -24,8 +24,8 @@ using base::strprintf;
 using base::systemError;
 using base::tr;
 
-Host::Host(conf::Settings settings, Inhibitor inhibitor)
-    : settings_(std::move(settings)), inhibitor_(std::move(inhibitor))
+Host::Host(conf::Settings settings, Inhibitor inhibitor, SourceEnded sourceEnded)
+    : settings_(std::move(settings)), inhibitor_(std::move(inhibitor)), sourceEnded_(std::move(sourceEnded))
 {
 }
 
@@ -55,9 +55,9 @@ Host::~Host()
         ::close(lockFd_);
 }
 
-Result<std::shared_ptr<Host>> Host::open(conf::Settings settings, Inhibitor inhibitor)
+Result<std::shared_ptr<Host>> Host::open(conf::Settings settings, Inhibitor inhibitor, SourceEnded sourceEnded)
 {
-    std::shared_ptr<Host> host(new Host(std::move(settings), std::move(inhibitor)));
+    std::shared_ptr<Host> host(new Host(std::move(settings), std::move(inhibitor), std::move(sourceEnded)));
     TRY(host->makeDirectories());
     TRY(host->lockRoot());
 

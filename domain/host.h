@@ -18,6 +18,9 @@ namespace godwit::domain {
 /// Tells a daemon that it may not shut down by itself while guests run (true), or may again.
 using Inhibitor = std::function<void(bool)>;
 
+/// Told when a guest has ended whose destination may still wait for a question (migration/recovery.h).
+using SourceEnded = std::function<void(Host &, const MigrationLink &)>;
+
 /// Room for one save, restore or migration of a Host, until destroyed (see Host::takeTransferSlot).
 class TransferSlot
 {
@@ -46,7 +49,8 @@ class Host
 {
 public:
     /// Make the directories, lock the root, load definitions, take up running guests.
-    static base::Result<std::shared_ptr<Host>> open(conf::Settings settings, Inhibitor inhibitor);
+    static base::Result<std::shared_ptr<Host>> open(conf::Settings settings, Inhibitor inhibitor,
+                                                    SourceEnded sourceEnded = {});
     /// Leaves guests running.
     ~Host();
     Host(const Host &) = delete;
@@ -82,6 +86,11 @@ public:
     /// Counts active domains, for the daemon's inhibitor.
     void domainStarted();
     void domainEnded();
+    void sourceEnded(const MigrationLink &link)
+    {
+        if (sourceEnded_)
+            sourceEnded_(*this, link);
+    }
 
     /// Definitions changed on disk (SIGHUP to the daemon).
     base::Result<void> reload();
@@ -91,7 +100,7 @@ public:
     bool takeAutostart();
 
 private:
-    Host(conf::Settings settings, Inhibitor inhibitor);
+    Host(conf::Settings settings, Inhibitor inhibitor, SourceEnded sourceEnded);
     base::Result<void> makeDirectories();
     base::Result<void> lockRoot();
     void connectMachine();
@@ -102,6 +111,7 @@ private:
 
     conf::Settings settings_;
     Inhibitor inhibitor_;
+    SourceEnded sourceEnded_;
     int lockFd_ = -1;
     std::atomic<int> lastId_{0};
     std::atomic<int> activeDomains_{0};

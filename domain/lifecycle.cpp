@@ -72,6 +72,9 @@ static void deactivate(Domain &domain)
         log(LogLevel::Warning, "%s", systemError(errno, "cannot remove '%s'", status.c_str()).message.c_str());
     releaseImage(domain);
     PrivateData &data = domain.data();
+    const bool sent = data.phase == MigrationPhase::Perform || data.phase == MigrationPhase::Performed;
+    if (sent && !data.link.secret.empty())
+        domain.host().sourceEnded(data.link);
     data.guest.reset();
     data.events.reset();
     data.status.reset();
@@ -264,8 +267,13 @@ static Result<void> settleTransfer(Domain &domain, const std::shared_ptr<Guest> 
         domain.saveStatus();
         return {};
     }
-    TRY(domain.unlocked([&] { return guest->resume(hypervisor::ResumeMode::Fast); }));
+    const auto resumed = domain.unlocked([&] { return guest->resume(hypervisor::ResumeMode::Fast); });
     TRY(domain.requireActive());
+    if (!resumed) {
+        domain.setState(VIR_DOMAIN_PAUSED, wasSaving ? VIR_DOMAIN_PAUSED_SAVE : VIR_DOMAIN_PAUSED_MIGRATION,
+                        VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_API_ERROR);
+        return resumed.error();
+    }
     const int running = wasSaving ? VIR_DOMAIN_RUNNING_SAVE_CANCELED : VIR_DOMAIN_RUNNING_MIGRATION_CANCELED;
     domain.setState(VIR_DOMAIN_RUNNING, running, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
     return {};

@@ -60,7 +60,7 @@ static Result<std::shared_ptr<Host>> embeddedHost(const virURI *uri)
     if (std::shared_ptr<Host> host = known.lock())
         return host;
     auto settings = TRY(conf::Settings::forEmbed(path.get()));
-    std::shared_ptr<Host> host = TRY(Host::open(std::move(settings), nullptr));
+    std::shared_ptr<Host> host = TRY(Host::open(std::move(settings), nullptr, migration::dismissLater));
     known = host;
     migration::settleInterrupted(*host);
     autostartDomains(*host);
@@ -128,7 +128,7 @@ static void openXen(bool privileged, domain::Inhibitor inhibitor)
             return hypervisor::xenUnavailable();
         if (!privileged)
             return makeError(ErrorCode::OperationInvalid, "%s", tr("only the system's own daemon may drive Xen"));
-        return Host::open(TRY(conf::Settings::forXen()), std::move(inhibitor));
+        return Host::open(TRY(conf::Settings::forXen()), std::move(inhibitor), migration::dismissLater);
     };
     auto opened = open();
     std::lock_guard lock(hosts().mutex);
@@ -151,7 +151,7 @@ static Result<void> initializeDaemon(bool privileged, virStateInhibitCallback in
             inhibit(hold, opaque);
     };
     domain::Inhibitor xenInhibitor = inhibitor;
-    std::shared_ptr<Host> host = TRY(Host::open(std::move(settings), std::move(inhibitor)));
+    std::shared_ptr<Host> host = TRY(Host::open(std::move(settings), std::move(inhibitor), migration::dismissLater));
     migration::settleInterrupted(*host);
     {
         std::lock_guard lock(hosts().mutex);

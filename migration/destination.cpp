@@ -36,6 +36,8 @@ static void discard(Domain &domain)
     const auto guest = domain.data().guest;
     if (guest) {
         (void)guest->abortTransfer().has_value();
+        if (witness)
+            witness->record(Verdict::Ended);
         if (auto gone = domain::destroyGuest(domain, guest, false); !gone)
             log(LogLevel::Error, "%s", gone.error().message.c_str());
     }
@@ -177,12 +179,12 @@ static Result<void> receiveOnPort(Domain &domain, const Request &request, hyperv
         TRY(domain.unlocked([&] { return listenOn(address, endpoint.port, host.migrationPorts()); }));
     endpoint.port = listening.port;
     // The helper listens first; once it has ended, the witness does.
-    const std::string secret = asks ? receive.secret : "";
+    const domain::MigrationLink here{address, listening.port, asks ? receive.secret : ""};
     domain.data().witness = std::make_shared<Witness>(
-        base::UniqueFd(asks ? ::fcntl(listening.fd.get(), F_DUPFD_CLOEXEC, 3) : -1), secret,
-        listening.acquired ? listening.port : 0);
-    if (!secret.empty())
-        domain.data().link = {address, listening.port, secret};
+        base::UniqueFd(asks ? ::fcntl(listening.fd.get(), F_DUPFD_CLOEXEC, 3) : -1), here, listening.acquired,
+        witnessPath(host, domain.def(), listening.port));
+    if (asks)
+        domain.data().link = here;
     Rollback rollback;
     rollback.onFailure([&] {
         domain.data().witness.reset();
@@ -322,6 +324,9 @@ static Result<hypervisor::TransferProgress> takeOver(Domain &domain, const Reque
             domain.object()->persistent = 0;
         });
     }
+    const auto witness = domain.data().witness;
+    if (witness)
+        witness->record(Verdict::Started);
     domain::StartReason reason;
     reason.runningReason = VIR_DOMAIN_RUNNING_MIGRATED;
     reason.startedDetail = VIR_DOMAIN_EVENT_STARTED_MIGRATED;
@@ -329,7 +334,8 @@ static Result<hypervisor::TransferProgress> takeOver(Domain &domain, const Reque
     if (!(request.flags & VIR_MIGRATE_PAUSED))
         domain.queueLifecycle(VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
     rollback.commit();
-    if (const auto witness = std::exchange(domain.data().witness, nullptr))
+    domain.data().witness.reset();
+    if (witness)
         witness->testify(Verdict::Started, domain.host().background());
     return figures;
 }

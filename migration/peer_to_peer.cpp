@@ -49,6 +49,9 @@ static Result<void> settle(Domain &domain, const Request &request, Result<Cookie
     auto confirmed = confirm(domain, request, finished ? *finished : Cookie(), !finished);
     if (!confirmed)
         log(LogLevel::Error, "%s", confirmed.error().message.c_str());
+    // The answer was lost, and asking has shown that the guest runs there.
+    if (lost && confirmed && !domain.active())
+        return {};
     if (!finished)
         return std::move(finished).error();
     return {};

@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "domain/host.h"
 #include "domain/lifecycle.h"
-#include "migration/data_connection.h"
 #include "migration/verdict.h"
 #include "migration/witness.h"
 
@@ -62,8 +61,7 @@ void undefine(Domain &domain)
     domain.queueLifecycle(VIR_DOMAIN_EVENT_UNDEFINED, VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
 }
 
-/// The destination need not wait for questions any more.
-static void dismissLater(Host &host, const MigrationLink &link)
+void dismissLater(Host &host, const MigrationLink &link)
 {
     if (!link.secret.empty())
         host.background().run([link] { dismiss(link); });
@@ -71,13 +69,9 @@ static void dismissLater(Host &host, const MigrationLink &link)
 
 Result<void> endSource(Domain &domain)
 {
-    Host &host = domain.host();
-    const MigrationLink link = domain.data().link;
     if (domain.data().undefineAfterMigration)
         undefine(domain);
-    TRY(domain::destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED));
-    dismissLater(host, link);
-    return {};
+    return domain::destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_MIGRATED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
 }
 
 base::Error stayPaused(Domain &domain, AsyncJob &job, const base::Error &why)
@@ -133,21 +127,18 @@ void settleSentBeside(Domain &domain)
     });
 }
 
-/// A copy that nobody will finish: end it, unless it runs already; and tell the source so.
+/// A copy that nobody will finish: end it, unless it runs already; and write it down for the source.
 static Result<void> settleReceived(Domain &domain)
 {
     Host &host = domain.host();
     const MigrationLink link = domain.data().link;
+    const std::string path = witnessPath(host, domain.def(), link.port);
     const bool runs = domain.data().phase == MigrationPhase::Launch && TRY(domain.guest())->running();
     if (runs)
         domain::keepLaunched(domain);
     else
         TRY(domain::destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED));
-    ListeningSocket listening = TRY(listenOn(link.address, link.port, host.migrationPorts()));
-    const bool ours = virPortAllocatorSetUsed(link.port) == 0;
-    std::make_shared<Witness>(std::move(listening.fd), link.secret, ours ? link.port : 0)
-        ->testify(runs ? Verdict::Started : Verdict::Ended, host.background());
-    return {};
+    return writeRecord(path, {link, runs ? Verdict::Started : Verdict::Ended, std::chrono::system_clock::now() + linger});
 }
 
 static Result<void> settleInterrupted(Domain &domain)
@@ -175,6 +166,10 @@ void settleInterrupted(Host &host)
         Domain domain = Domain::lock(object.get());
         if (auto settled = settleInterrupted(domain); !settled)
             log(LogLevel::Error, "domain '%s': %s", domain.def()->name, settled.error().message.c_str());
+    }
+    for (const std::string &path : witnessPaths(host)) {
+        if (auto resumed = Witness::resume(path, host); !resumed)
+            log(LogLevel::Warning, "%s", resumed.error().message.c_str());
     }
 }
 

@@ -24,6 +24,9 @@ void undefine(domain::Domain &domain);
 /// Source: the destination runs it; end the copy here, and its definition if that was asked for.
 base::Result<void> endSource(domain::Domain &domain);
 
+/// Source: the destination need not wait for questions any more. On a thread of the Host's.
+void dismissLater(domain::Host &host, const domain::MigrationLink &destination);
+
 /// Source, sent: ask the destination, then end the copy here or let it run. Where the destination
 /// cannot be asked, it stays paused and the error says so.
 base::Result<void> settleSent(domain::Domain &domain, domain::AsyncJob &job);

@@ -2,56 +2,92 @@
 #include "migration/witness.h"
 
 #include "base/log.h"
+#include "domain/host.h"
+#include "migration/data_connection.h"
 
-#include <chrono>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 namespace godwit::migration {
 
+using base::Result;
 using base::UniqueFd;
+using std::chrono::system_clock;
 
-/// A source that has not asked by then will hardly come back; its user decides.
-static constexpr std::chrono::minutes linger{10};
 /// Who connects and says nothing keeps others waiting no longer.
 static constexpr std::chrono::seconds speakPatience{1};
 
-Witness::Witness(UniqueFd listener, std::string secret, unsigned short port)
-    : listener_(std::move(listener)), secret_(std::move(secret)), port_(port)
+Witness::Witness(UniqueFd listener, domain::MigrationLink here, bool acquired, std::string path)
+    : listener_(std::move(listener)), here_(std::move(here)), acquired_(acquired), path_(std::move(path))
 {
 }
 
 Witness::~Witness()
 {
     listener_.reset();
-    if (port_)
-        virPortAllocatorRelease(port_);
+    if (acquired_)
+        virPortAllocatorRelease(here_.port);
+    if (!keepRecord_ && !here_.secret.empty())
+        ::unlink(path_.c_str());
+}
+
+void Witness::record(Verdict verdict)
+{
+    if (here_.secret.empty())
+        return;
+    if (until_ == system_clock::time_point())
+        until_ = system_clock::now() + linger;
+    if (auto written = writeRecord(path_, {here_, verdict, until_}); !written)
+        log(base::LogLevel::Warning, "what became of a migration is not written down: %s",
+            written.error().message.c_str());
 }
 
 void Witness::testify(Verdict verdict, domain::Background &background)
 {
-    if (secret_.empty() || std::exchange(testifying_, true))
+    if (here_.secret.empty() || std::exchange(testifying_, true))
         return;
+    record(verdict);
     background.run([self = shared_from_this(), verdict, stopFd = background.stopFd()] { self->serve(verdict, stopFd); });
+}
+
+Result<void> Witness::resume(const std::string &path, domain::Host &host)
+{
+    const WitnessRecord record = TRY(readRecord(path));
+    if (record.until <= system_clock::now()) {
+        ::unlink(path.c_str());
+        return {};
+    }
+    ListeningSocket listening = TRY(listenOn(record.here.address, record.here.port, host.migrationPorts()));
+    const bool acquired = virPortAllocatorSetUsed(record.here.port) == 0;
+    auto witness = std::make_shared<Witness>(std::move(listening.fd), record.here, acquired, path);
+    witness->until_ = std::min(record.until, system_clock::now() + linger);
+    witness->testify(record.verdict, host.background());
+    return {};
 }
 
 void Witness::serve(Verdict verdict, int stopFd)
 {
+    keepRecord_ = !serveUntilSettled(verdict, stopFd);
+}
+
+bool Witness::serveUntilSettled(Verdict verdict, int stopFd)
+{
     using namespace std::chrono;
-    const auto end = steady_clock::now() + linger;
     (void)::fcntl(listener_.get(), F_SETFL, O_NONBLOCK);
     for (;;) {
-        const auto left = duration_cast<milliseconds>(end - steady_clock::now()).count();
+        const auto left = duration_cast<milliseconds>(until_ - system_clock::now()).count();
         pollfd waited[] = {{listener_.get(), POLLIN, 0}, {stopFd, POLLIN, 0}};
         const int ready = left > 0 ? ::poll(waited, 2, static_cast<int>(left)) : 0;
         if (ready < 0 && errno == EINTR)
             continue;
-        if (ready <= 0 || waited[1].revents)
-            return;
+        if (ready > 0 && waited[1].revents)
+            return false;
+        if (ready <= 0)
+            return true;
         const UniqueFd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
         if (connection && answer(connection.get(), verdict, stopFd))
-            return;
+            return true;
     }
 }
 
@@ -60,10 +96,10 @@ bool Witness::answer(int connection, Verdict verdict, int stopFd)
     QuestionBytes bytes;
     if (!readBytes(connection, bytes, speakPatience, stopFd))
         return false;
-    const auto question = decodeQuestion(bytes, secret_);
+    const auto question = decodeQuestion(bytes, here_.secret);
     if (!question || *question == Question::Settled)
         return question.has_value();
-    const AnswerBytes told = encodeAnswer(verdict, bytes, secret_);
+    const AnswerBytes told = encodeAnswer(verdict, bytes, here_.secret);
     if (::send(connection, told.data(), told.size(), MSG_NOSIGNAL) < 0)
         log(base::LogLevel::Info, "the source of a migration did not wait for the answer to its question");
     return false;

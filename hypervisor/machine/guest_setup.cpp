@@ -8,6 +8,7 @@
 namespace godwit::hypervisor::machine {
 
 using base::Error;
+using base::LogLevel;
 using base::Result;
 using base::UniqueFd;
 
@@ -68,8 +69,10 @@ Result<void> MachineGuest::takeUp(bool fakeReboot)
         std::lock_guard lock(mutex_);
         fakeReboot_ = fakeReboot;
     }
-    // A helper that lost its driver has given up; QEMU may still wait for it.
-    TRY(settleMigration());
+    // A helper that lost its driver has given up; QEMU may still wait for it. Should the helper hang,
+    // the guest is here all the same: it stands still until somebody resumes it.
+    if (auto settled = settleMigration(); !settled)
+        log(LogLevel::Warning, "domain '%s': %s", facts_.name.c_str(), settled.error().message.c_str());
     const std::string state = TRY(runState());
     TRY(collectDescription());
     uint64_t balloonKib = 0;   // it may have moved while nobody listened

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Guests survive their daemon; a new one takes them up and settles what was interrupted."""
 import signal
+import socket
 
 from harness import tap
 from harness.case import Case
 from harness.guest import Guest, state
+from harness.sweep import helper_link, use_helper
 from harness.wait import wait_until
 
 
@@ -83,6 +85,47 @@ class Restart(Case):
 class SessionRestart(Restart):
     """The same with an ordinary user's daemon."""
     session = True
+
+
+class HelperThatHangs(Case):
+    @classmethod
+    def configure(cls, daemon):
+        use_helper(cls.work)
+        daemon.write_settings(helper=helper_link(cls.work))
+
+    def test_its_guest_is_kept_and_can_be_resumed(self):
+        """The emulator writes into a pipe that nobody reads, and cannot give that up."""
+        guest = self.running_guest(self.source)
+        path = self.work.path / "tap.sock"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            listener.settimeout(60)
+            use_helper(self.work, {"operation": "save", "type": 3, "count": 1, "socket": str(path)})
+            saving = self.source.virsh.popen("save", "guest", self.work.images / "never")
+            held = listener.accept()[0]   # the guest has been stopped; its helper does not know
+            use_helper(self.work)
+        hung = [process for process in self.work.processes() if process.name.startswith("godwit-helper")]
+        for helper in hung:
+            helper.kill(signal.SIGSTOP)
+        self.source.stop(signal.SIGKILL)
+        saving.communicate()
+        held.close()
+        self.source.start()
+        self.assertEqual(state(self.source.virsh, "guest")[0], "paused")
+        guest.console.mark()
+        guest.assert_stands_still()
+        for helper in hung:
+            helper.kill()
+        wait_until(self.resumes, "it can be resumed", interval=0.2)
+        self.assertEqual(state(self.source.virsh, "guest")[0], "running")
+        guest.assert_runs_on()
+        for part in self.work.images.glob("never*"):
+            part.unlink()
+
+    def resumes(self):
+        virsh = self.source.virsh
+        return virsh.finish(virsh.popen("resume", "guest"))[0] == 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 #include "migration/verdict.h"
 #include "migration/witness.h"
 
+#include <filesystem>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <thread>
 
@@ -55,9 +57,13 @@ protected:
         EXPECT_TRUE(listening) << listening.error().message;
         virPortAllocatorRangeFree(range);
         link = {"127.0.0.1", listening->port, secret};
-        witness = std::make_shared<Witness>(std::move(listening->fd), secret, listening->port);
+        path = directory + "/witness/record";
+        witness = std::make_shared<Witness>(std::move(listening->fd), link, true, path);
     }
+    ~WitnessTest() override { std::filesystem::remove_all(directory); }
 
+    std::string directory = (std::filesystem::temp_directory_path() / ("witness." + std::to_string(getpid()))).string();
+    std::string path;
     domain::Background background;
     domain::MigrationLink link;
     std::shared_ptr<Witness> witness;
@@ -109,9 +115,58 @@ TEST_F(WitnessTest, EndsWhenAllIsSettled)
     dismiss(stranger);
     ASSERT_TRUE(ask(link)) << "a stranger cannot send it away";
     dismiss(link);
-    background.stop();
+    for (int i = 0; i < 1000 && !left.expired(); i++)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
     EXPECT_TRUE(left.expired());
     EXPECT_FALSE(ask(link));
+    EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(WitnessTest, LeavesItsRecordToTheNextProcess)
+{
+    witness->record(Verdict::Started);
+    witness->testify(Verdict::Ended, background);
+    EXPECT_EQ(std::filesystem::status(path).permissions(),
+              std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+    background.stop();
+    witness.reset();
+    const auto left = readRecord(path);
+    ASSERT_TRUE(left) << left.error().message;
+    EXPECT_EQ(left->verdict, Verdict::Ended);
+    EXPECT_EQ(left->here.address, link.address);
+    EXPECT_EQ(left->here.port, link.port);
+    EXPECT_EQ(left->here.secret, secret);
+    EXPECT_GT(left->until, std::chrono::system_clock::now());
+}
+
+TEST_F(WitnessTest, LeavesNoRecordWhenNobodyWillAsk)
+{
+    witness->record(Verdict::Ended);
+    EXPECT_TRUE(std::filesystem::exists(path));
+    witness.reset();
+    EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(WitnessTest, ARecordThatIsNoneIsRefused)
+{
+    witness->record(Verdict::Started);
+    std::ifstream in(path);
+    const std::string good((std::istreambuf_iterator<char>(in)), {});
+    ASSERT_TRUE(readRecord(path));
+    const auto refuses = [&](const std::string &text) {
+        std::ofstream(path) << text;
+        return !readRecord(path);
+    };
+    EXPECT_TRUE(refuses(""));
+    EXPECT_TRUE(refuses("no key file"));
+    for (const char *line : {"port=", "secret=", "verdict="}) {
+        const size_t at = good.find(line), end = good.find('\n', at);
+        EXPECT_TRUE(refuses(good.substr(0, at) + good.substr(end + 1))) << line << " is missing";
+        if (std::string_view(line) == "secret=")
+            continue;
+        EXPECT_TRUE(refuses(good.substr(0, at) + line + "70000" + good.substr(end))) << line << " is too large";
+    }
+    EXPECT_FALSE(readRecord(path + ".absent"));
 }
 
 TEST_F(WitnessTest, EndsWithItsHost)

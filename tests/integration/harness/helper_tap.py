@@ -57,10 +57,14 @@ class Tap:
         return True
 
     def hold(self):
-        """Tell who waits for it, and wait for the end of the connection."""
+        """Tell who waits for it, and wait for the end of the connection, or of the driver's: the helper
+        would notice that at once."""
         with socket.socket(socket.AF_UNIX) as told:
             told.connect(self.plan["socket"])
-            told.recv(1)
+            waited = select.poll()
+            waited.register(told, select.POLLIN)
+            waited.register(self.driver, select.POLLHUP)
+            waited.poll()
 
 
 def main():
