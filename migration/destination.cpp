@@ -280,8 +280,9 @@ Result<PrepareReply> prepare(Host &host, const Request &request, Incoming incomi
     return PrepareReply{request.tunnel ? std::string() : endpoint.uri(), std::move(cookie).value()};
 }
 
-/// PERSIST_DEST: store the definition that the source sent, or the live one.
-static Result<void> persist(Domain &domain)
+/// PERSIST_DEST: store the definition that the source sent, or the live one. Answers the one that
+/// it takes the place of, if any.
+static Result<conf::DomainDef> persist(Domain &domain)
 {
     Host &host = domain.host();
     virDomainObj *object = domain.object();
@@ -297,13 +298,33 @@ static Result<void> persist(Domain &domain)
     }
     if (!def || virDomainDefSave(def.get(), host.xmlOption(), host.settings().configDir.c_str()) < 0)
         return conf::takeLibvirtError();
-    const bool known = object->persistent;
-    virDomainDefFree(object->newDef);
+    conf::DomainDef replaced(object->newDef);
     object->newDef = def.release();
     object->persistent = 1;
+    return replaced;
+}
+
+/// The opposite of persist().
+static void unpersist(Domain &domain, conf::DomainDef replaced)
+{
+    Host &host = domain.host();
+    virDomainObj *object = domain.object();
+    const std::string &folder = host.settings().configDir;
+    if (replaced) {
+        if (virDomainDefSave(replaced.get(), host.xmlOption(), folder.c_str()) < 0)
+            log(LogLevel::Error, "%s", conf::takeLibvirtError().message.c_str());
+    } else {
+        virDomainDeleteConfig(folder.c_str(), host.settings().autostartDir.c_str(), object);
+        object->persistent = 0;
+    }
+    virDomainDefFree(object->newDef);
+    object->newDef = replaced.release();
+}
+
+static void tellPersisted(const Domain &domain, const conf::DomainDef &replaced)
+{
     domain.queueLifecycle(VIR_DOMAIN_EVENT_DEFINED,
-                          known ? VIR_DOMAIN_EVENT_DEFINED_UPDATED : VIR_DOMAIN_EVENT_DEFINED_ADDED);
-    return {};
+                          replaced ? VIR_DOMAIN_EVENT_DEFINED_UPDATED : VIR_DOMAIN_EVENT_DEFINED_ADDED);
 }
 
 /// The guest is whole: make it ours. Answers the transfer's figures.
@@ -312,17 +333,12 @@ static Result<hypervisor::TransferProgress> takeOver(Domain &domain, const Reque
     auto guest = TRY(domain.guest());
     auto figures = TRY(domain.unlocked([&] { return guest->finishReceiving(&job); }));
     TRY(domain.requireActive());
-    const bool wasPersistent = domain.persistent();
+    const bool persists = request.flags & VIR_MIGRATE_PERSIST_DEST;
+    conf::DomainDef replaced;
     Rollback rollback;
-    if (request.flags & VIR_MIGRATE_PERSIST_DEST) {
-        TRY(persist(domain));
-        rollback.onFailure([&] {
-            if (wasPersistent)
-                return;
-            const conf::Settings &settings = domain.host().settings();
-            virDomainDeleteConfig(settings.configDir.c_str(), settings.autostartDir.c_str(), domain.object());
-            domain.object()->persistent = 0;
-        });
+    if (persists) {
+        replaced = TRY(persist(domain));
+        rollback.onFailure([&] { unpersist(domain, std::move(replaced)); });
     }
     const auto witness = domain.data().witness;
     if (witness)
@@ -334,6 +350,8 @@ static Result<hypervisor::TransferProgress> takeOver(Domain &domain, const Reque
     if (!(request.flags & VIR_MIGRATE_PAUSED))
         domain.queueLifecycle(VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
     rollback.commit();
+    if (persists)
+        tellPersisted(domain, replaced);
     domain.data().witness.reset();
     if (witness)
         witness->testify(Verdict::Started, domain.host().background());
@@ -356,9 +374,11 @@ static base::Error whyCancelled(Domain &domain)
 /// The definition of an offline migration becomes a persistent one.
 static Result<Cookie> finishOffline(Domain &domain, bool cancelled)
 {
-    Result<void> kept = cancelled ? makeError(ErrorCode::OperationFailed, tr("the migration of '%s' was cancelled"),
-                                              domain.def()->name)
-                                  : persist(domain);
+    Result<conf::DomainDef> kept =
+        cancelled ? makeError(ErrorCode::OperationFailed, tr("the migration of '%s' was cancelled"), domain.def()->name)
+                  : persist(domain);
+    if (kept)
+        tellPersisted(domain, *kept);
     discard(domain);   // what is left of it beside the persistent one
     if (!kept)
         return std::move(kept).error();

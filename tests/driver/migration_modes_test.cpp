@@ -150,8 +150,23 @@ TEST_F(MigrationModes, LeaveADefinitionThatTheDestinationHadAlready)
         EXPECT_THAT(xmlOf(known), HasSubstr("of old")) << step;
         EXPECT_EQ(stateOf(known).substr(0, 7), "shutoff") << step;
     }
+    // It is the last step that fails, with the new definition stored already.
+    world().failNext("unpause", error("no luck"));
+    EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST));
+    EXPECT_THAT(xmlOf(known), HasSubstr("of old"));
+    EXPECT_EQ(virDomainIsPersistent(known.get()), 1);
     ASSERT_TRUE(toPeer(domain)) << lastError();
     EXPECT_THAT(xmlOf(known, VIR_DOMAIN_XML_INACTIVE), HasSubstr("of old"));
+}
+
+TEST_F(MigrationModes, LeaveNoDefinitionWhereThereWasNone)
+{
+    auto domain = start();
+    world().failNext("unpause", error("no luck"));
+    EXPECT_FALSE(toPeer(domain, VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST));
+    expectOnlyOnSource(domain, "unpause");
+    for (const std::string &event : b.events())
+        EXPECT_FALSE(event.starts_with("web1:defined")) << event;
 }
 
 TEST_F(MigrationModes, RefuseADefinitionThatTheDestinationDoesNotSupport)
