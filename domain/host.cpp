@@ -10,6 +10,7 @@
 #include "hypervisor/machine/machine.h"
 #include "hypervisor/xen/xen.h"
 
+#include <filesystem>
 #include <fcntl.h>
 #include <fstream>
 #include <sys/file.h>
@@ -147,8 +148,22 @@ Result<void> Host::lockRoot()
     return {};
 }
 
+/// What a process that was killed did not finish writing. No one else writes here: the root is ours.
+static void removePartialImages(const std::string &folder)
+{
+    static constexpr std::string_view mark = ".save.partial.";   // migration/image_file.cpp
+    std::error_code failed;
+    for (const auto &entry : std::filesystem::directory_iterator(folder, failed)) {
+        const std::string name = entry.path().filename();
+        const size_t at = name.rfind(mark);
+        if (at != std::string::npos && name.find('.', at + mark.size()) == std::string::npos)
+            std::filesystem::remove(entry.path(), failed);
+    }
+}
+
 Result<void> Host::loadDomains()
 {
+    removePartialImages(settings_.saveDir);
     // Status files first: they hold the running guests and their numbers.
     TRY(conf::check(virDomainObjListLoadAllConfigs(domains_.get(), settings_.stateDir.c_str(), nullptr, true,
                                                    xmlOption_.get(), nullptr, nullptr)));

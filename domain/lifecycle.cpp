@@ -242,6 +242,18 @@ void keepLaunched(Domain &domain)
                     VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
 }
 
+/// A guest that goes on changes its disks: no image that was whole just before its save was
+/// interrupted may be started from.
+static void dropStaleSave(Domain &domain)
+{
+    const std::string path = domain.host().savePath(domain.def());
+    if (::unlink(path.c_str()) < 0 && errno != ENOENT) {
+        log(LogLevel::Warning, "%s", systemError(errno, "cannot remove '%s'", path.c_str()).message.c_str());
+        return;
+    }
+    domain.object()->hasManagedSave = false;
+}
+
 /// Put right what a transfer was at when the process that cared for it ended. The helper
 /// has ended with it, so nothing moves any more.
 static Result<void> settleTransfer(Domain &domain, const std::shared_ptr<Guest> &guest)
@@ -267,6 +279,8 @@ static Result<void> settleTransfer(Domain &domain, const std::shared_ptr<Guest> 
         domain.saveStatus();
         return {};
     }
+    if (wasSaving)
+        dropStaleSave(domain);
     const auto resumed = domain.unlocked([&] { return guest->resume(hypervisor::ResumeMode::Fast); });
     TRY(domain.requireActive());
     if (!resumed) {

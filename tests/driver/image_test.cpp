@@ -188,6 +188,38 @@ TEST_F(ManagedSave, ThatIsBrokenIsDiscardedWhenForced)
     EXPECT_FALSE(exists(managedImage()));
 }
 
+TEST_F(ManagedSave, InterruptedAtItsEndIsNotStartedFrom)
+{
+    {
+        Client client(root());
+        start(client);
+    }
+    // As its host's process leaves things that is killed when the image is whole and the guest not yet ended.
+    const std::string status = root() + "/run/godwit/web1.xml";
+    std::string text = readFile(status);
+    const std::string running = "state='running' reason='booted'";
+    ASSERT_THAT(text, HasSubstr(running));
+    writeFile(status, text.replace(text.find(running), running.size(), "state='paused' reason='save'"));
+    writeFile(managedImage(), "of a moment that is past");
+    Client client(root());
+    auto domain = client.lookup("web1");
+    EXPECT_EQ(stateOf(domain), "running.7");
+    EXPECT_EQ(virDomainHasManagedSaveImage(domain.get(), 0), 0);
+    EXPECT_FALSE(exists(managedImage()));
+}
+
+TEST_F(ManagedSave, LeavesNoPartOfAnImageWhenItsHostWasKilled)
+{
+    const std::string folder = root() + "/var/lib/godwit/save/";
+    std::filesystem::create_directories(folder);
+    const std::string part = folder + "web1.save.partial.Ab12Cd", other = folder + "a.save.partial.b.save";
+    writeFile(part, "half");
+    writeFile(other, "an image of a domain with a strange name");
+    Client client(root());
+    EXPECT_FALSE(exists(part));
+    EXPECT_TRUE(exists(other));
+}
+
 TEST_F(ManagedSave, StandsInTheWayOfUndefineAndRename)
 {
     Client client(root());
