@@ -71,6 +71,12 @@ MemoryMap::~MemoryMap()
         ::munmap(base_, filePages_ * pageSize);
 }
 
+void MemoryMap::release() const
+{
+    // Where this fails, only time is lost.
+    (void)::madvise(base_, filePages_ * pageSize, MADV_DONTNEED);
+}
+
 std::optional<uint64_t> MemoryMap::find(Pfn pfn) const
 {
     for (const Region &region : regions_)

@@ -155,19 +155,21 @@ Result<void> PageSender::Lane::flush()
     return {};
 }
 
-Result<void> PageSender::addPunched(PageSet &pages) const
-{
-    const PageSet present = TRY(memory_.presentPages());
-    for (uint64_t page = sent_.next(0); page < sent_.size(); page = sent_.next(page + 1))
-        if (!present.has(page))
-            pages.add(page);
-    return {};
-}
-
 Result<void> PageSender::send(const PageSet &pages)
 {
-    const Round round{pages, TRY(memory_.presentPages())};
-    meter_.update([&](Statistics &statistics) { statistics.memoryRemaining = pages.count() * pageSize; });
+    return send(Round{pages, TRY(memory_.presentPages())});
+}
+
+Result<void> PageSender::sendLast(PageSet &pages)
+{
+    PageSet present = TRY(memory_.presentPages());
+    pages.addDifference(sent_, present);
+    return send(Round{pages, std::move(present)});
+}
+
+Result<void> PageSender::send(const Round &round)
+{
+    meter_.update([&](Statistics &statistics) { statistics.memoryRemaining = round.pages.count() * pageSize; });
     return runLanes(sinks_.size(), [&](size_t index) { return Lane(*this, round, {index, sinks_.size()}).send(); },
                     interrupt_);
 }

@@ -24,13 +24,13 @@ public:
     void setLimiter(Limiter *limiter) { limiter_ = limiter; }
 
     base::Result<void> send(const PageSet &pages);
+    /// The same for the last time, adding pages that were sent and have since been given back: now
+    /// they are holes, and no tracker sees it.
+    base::Result<void> sendLast(PageSet &pages);
     /// No page follows on any lane but the first.
     base::Result<void> end();
     /// Bytes written on all lanes together, whatever wrote them.
     uint64_t offset() const;
-
-    /// Pages that were sent and have since been given back: now holes, and no tracker sees it.
-    base::Result<void> addPunched(PageSet &pages) const;
 
 private:
     class Lane;
@@ -39,6 +39,7 @@ private:
         const PageSet &pages;
         PageSet present;
     };
+    base::Result<void> send(const Round &round);
 
     const MemoryMap &memory_;
     const std::vector<stream::Sink *> sinks_;

@@ -40,6 +40,13 @@ public:
         }
     }
 
+    /// Every member of `some` that is none of `others`; all of one size.
+    void addDifference(const PageSet &some, const PageSet &others)
+    {
+        for (size_t i = 0; i < words_.size(); i++)
+            words_[i] |= some.words_[i] & ~others.words_[i];
+    }
+
     uint64_t count() const
     {
         uint64_t total = 0;

@@ -13,6 +13,7 @@ namespace godwit::engine {
 
 using namespace base;
 using namespace std::chrono;
+using namespace std::chrono_literals;
 namespace libxc = stream::libxc;
 namespace libxl = stream::libxl;
 
@@ -59,29 +60,42 @@ private:
         return {};
     }
 
-    /// Rounds over what is dirty, until the rest takes no longer than the guest may stand still.
-    /// A guest that writes faster than that goes on for ever, unless rounds are limited: its user
-    /// sees it in the figures, and raises the downtime, suspends the guest or aborts.
+    /// Rounds over what is dirty, until the rest takes no longer than the guest may stand still,
+    /// and another round would not make it much shorter yet. A guest that writes faster than that
+    /// goes on for ever, unless rounds are limited: its user sees it in the figures, and raises
+    /// the downtime, suspends the guest or aborts.
     Result<void> sendRounds()
     {
         meter_.enter(Phase::Memory);
         auto collectedAt = Meter::Clock::now();
+        duration<double> before = hours(24);
         for (uint32_t round = 1;; round++) {
             meter_.update([&](Statistics &statistics) { statistics.iteration = round; });
             meter_.step();
             TRY(sendRound());
+            memory_.release();
             dirty_.clear();
             TRY(tracker_->collect(dirty_));
             const auto now = Meter::Clock::now();
             const duration<double> expected = expectDowntime(now - collectedAt);
             collectedAt = now;
-            if (expected <= host_.limits().downtime)
+            const bool satisfied = expected <= host_.limits().downtime;
+            if (satisfied && (round == options_.maxRounds || !isWorthARound(expected, before)))
                 return {};
             if (round == options_.maxRounds)
                 return tooBusy(expected);
+            before = expected;
             if (round == roundsBeforeWarning)
                 log(LogLevel::Warning, "%s", tooBusy(expected).message.c_str());
         }
+    }
+
+    /// Whether a rest that the guest may stand still for shall be made shorter all the same: it
+    /// costs the guest nothing, and each round that is half as long as the last one is the way there.
+    static bool isWorthARound(duration<double> expected, duration<double> before)
+    {
+        constexpr duration<double> shortRest = 2ms;
+        return expected > shortRest && expected < before / 2;
     }
 
     /// What there is to say of a guest whose memory changes faster than it can be sent.
@@ -98,12 +112,12 @@ private:
     }
 
     /// One pass over dirty_, measuring how fast it went.
-    Result<void> sendRound()
+    Result<void> sendRound(bool last = false)
     {
         const auto begin = Meter::Clock::now();
         const uint64_t before = sender_.offset();
         const auto sleptBefore = limiter_.slept();
-        TRY(sender_.send(dirty_));
+        TRY(last ? sender_.sendLast(dirty_) : sender_.send(dirty_));
         // Older rounds count less and less; sleeping for the limit does not count at all,
         // because the last round will not be limited.
         const auto took = Meter::Clock::now() - begin;
@@ -141,14 +155,13 @@ private:
 
     Result<void> sendRest()
     {
-        if (tracker_) {
-            TRY(tracker_->collect(dirty_));
-            TRY(sender_.addPunched(dirty_));
-            sender_.setLimiter(nullptr);
-        }
         meter_.update([](Statistics &statistics) { statistics.iteration++; });
         meter_.enter(Phase::LastMemory);
-        TRY(sendRound());
+        if (tracker_) {
+            TRY(tracker_->collect(dirty_));
+            sender_.setLimiter(nullptr);
+        }
+        TRY(sendRound(/* last= */ true));
         return sender_.end();
     }
 

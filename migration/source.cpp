@@ -296,9 +296,10 @@ Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fro
         return std::move(sent).error().in(strprintf(tr("migrating '%s'"), domain.def()->name));
     }
     TRY(domain.requireActive());
+    // The guest waits for each writing of the status file: state and phase go in one.
+    domain.data().phase = MigrationPhase::Performed;
     domain.setState(VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_MIGRATION, VIR_DOMAIN_EVENT_SUSPENDED,
                     VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED);
-    enterPhase(domain, MigrationPhase::Performed);
     domain.data().performedAt = std::chrono::steady_clock::now();
     job->update(*sent);
     job->keep();

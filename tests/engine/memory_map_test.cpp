@@ -63,3 +63,15 @@ TEST(MemoryMap, TellsHolesFromPages)
         EXPECT_EQ(present->has(page), page == 3 || page == 4 || page == 63) << page;
     EXPECT_EQ(allocatedPages(ram.get()), 3u) << "looking must not fill holes";
 }
+
+TEST(MemoryMap, StillHasWhatItReleased)
+{
+    const auto ram = makeRam(8);
+    fillRam(ram.get(), 0, 4);
+    const auto memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, 8}});
+    ASSERT_TRUE(memory);
+    const std::vector<std::byte> before(memory->page(0), memory->page(4));
+    memory->release();
+    EXPECT_TRUE(std::equal(before.begin(), before.end(), memory->page(0)));
+    EXPECT_EQ(allocatedPages(ram.get()), 4u);
+}

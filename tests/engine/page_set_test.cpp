@@ -37,6 +37,17 @@ TEST(PageSet, WalksExactlyItsMembers)
     EXPECT_EQ(set.nextAbsent(998), 1000u);
 }
 
+TEST(PageSet, AddsWhatAnotherLacks)
+{
+    PageSet some(130), others(130), set(130);
+    some.addRange(60, 130);
+    others.addRange(62, 129);
+    set.add(1);
+    set.addDifference(some, others);
+    for (uint64_t page = 0; page < 130; page++)
+        EXPECT_EQ(set.has(page), page == 1 || page == 60 || page == 61 || page == 129) << page;
+}
+
 TEST(PageSet, IsEmptyAfterClear)
 {
     PageSet set(100);
