@@ -1,16 +1,41 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The two sides of the comparison: a pair of stock session daemons each."""
+"""The two sides of the comparison: a pair of stock daemons each, and where they work."""
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 from harness.daemon import Daemon
+from harness.workspace import Workspace
+
+
+class Hosts(Workspace):
+    """What a host keeps in /run is in memory here, too; saved images are on a disk."""
+
+    def __init__(self):
+        super().__init__("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp")
+        self.images = Path(tempfile.mkdtemp(prefix="gw.images.", dir="/var/tmp"))
+        self.images.chmod(0o777)
+
+    def remove(self):
+        super().remove()
+        shutil.rmtree(self.images, ignore_errors=True)
 
 
 class StockDaemon(Daemon):
-    """libvirtd with its own QEMU driver instead of ours."""
+    """libvirtd with its own QEMU driver instead of ours: an ordinary user's, which has the least
+    to do (no cgroups, namespaces, changes of owner)."""
 
     def __init__(self, work, name):
         super().__init__(work, name, session=True)
         self.uri = f"qemu:///session?socket={self.socket}"
         self.tcp_uri = f"qemu+tcp://127.0.0.1:{self.port}/session"
         self.virsh.uri = self.uri
+        # virtlogd would put the guest's console aside at 2 MiB.
+        config = self.user.config / "libvirt"
+        config.mkdir()
+        (config / "qemu.conf").write_text('stdio_handler = "file"\n')
+        self.user.own(config)
 
     def environment(self):
         return {name: value for name, value in super().environment().items() if name != "LIBVIRT_DRIVER_DIR"}
@@ -20,8 +45,8 @@ class Side:
     """A source and a target that change places with each migration."""
 
     def __init__(self, work, name):
-        make = StockDaemon if name == "stock" else lambda *args: Daemon(*args, session=True)
-        self.name = name
+        make = StockDaemon if name == "stock" else Daemon
+        self.name, self.work = name, work
         self.source, self.target = make(work, f"{name}1"), make(work, f"{name}2")
         self.image = work.images / f"{name}.image"
 
@@ -35,3 +60,12 @@ class Side:
 
     def swap(self):
         self.source, self.target = self.target, self.source
+
+    def restore_in_full(self, full):
+        """What Godwit's source daemon does from now on."""
+        self.source.write_settings(restore_on_demand=0 if full else 1)
+        self.source.restart()
+
+    def transfers(self):
+        """The helpers that are at work."""
+        return [process for process in self.work.processes() if process.name.startswith("godwit-helper")]

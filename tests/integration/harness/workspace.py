@@ -13,8 +13,8 @@ class Workspace:
     """A directory with a short path (a socket's path has at most 107 bytes), which holds a
     copy of the build that an ordinary user can read too."""
 
-    def __init__(self):
-        self.path = Path(tempfile.mkdtemp(prefix="gw.", dir="/tmp"))
+    def __init__(self, parent="/tmp"):
+        self.path = Path(tempfile.mkdtemp(prefix="gw.", dir=parent))
         self.path.chmod(0o755)
         atexit.register(self.remove)
         self.driver = self.folder("driver")
