@@ -61,6 +61,17 @@ void releaseImage(Domain &domain)
         log(LogLevel::Warning, "%s", systemError(errno, "cannot remove '%s'", image.c_str()).message.c_str());
 }
 
+void forgetMigration(Domain &domain)
+{
+    PrivateData &data = domain.data();
+    if (data.phase != MigrationPhase::Perform && data.phase != MigrationPhase::Performed)
+        return;
+    data.phase = MigrationPhase::None;
+    const MigrationLink link = std::exchange(data.link, {});
+    if (!link.secret.empty())
+        domain.host().sourceEnded(link);
+}
+
 /// Everything about a domain that only an active one has, undone.
 static void deactivate(Domain &domain)
 {
@@ -72,9 +83,7 @@ static void deactivate(Domain &domain)
         log(LogLevel::Warning, "%s", systemError(errno, "cannot remove '%s'", status.c_str()).message.c_str());
     releaseImage(domain);
     PrivateData &data = domain.data();
-    const bool sent = data.phase == MigrationPhase::Perform || data.phase == MigrationPhase::Performed;
-    if (sent && !data.link.secret.empty())
-        domain.host().sourceEnded(data.link);
+    forgetMigration(domain);
     data.guest.reset();
     data.events.reset();
     data.status.reset();

@@ -24,6 +24,9 @@ base::Result<void> receiveDomain(Domain &domain, hypervisor::ReceiveRequest requ
 /// A received guest that is whole: let it run, or leave it paused, and tell so.
 base::Result<void> launchReceived(Domain &domain, bool paused, const StartReason &reason);
 
+/// Source: what becomes of a guest that was sent is decided here; its destination need not wait any longer.
+void forgetMigration(Domain &domain);
+
 /// A received guest that turned out to run already, after a restart: it stays.
 void keepLaunched(Domain &domain);
 

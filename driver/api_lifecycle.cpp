@@ -108,6 +108,7 @@ static Result<void> resume(virDomainPtr handle)
         return {};
     TRY(domain.unlocked([&] { return guest->unpause(); }));
     TRY(domain.requireActive());
+    domain::forgetMigration(domain);
     domain.setState(VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_UNPAUSED, VIR_DOMAIN_EVENT_RESUMED,
                     VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
     return {};

@@ -148,6 +148,7 @@ struct ReceiveRequest {
     std::chrono::milliseconds connectTimeout{30000};   ///< for Listener
 };
 
+/// docs/migration.md, "Fast and slow resume".
 enum class ResumeMode {
     Fast,   ///< suspend_cancel: the guest goes on as if nothing had been asked of it
     Slow,   ///< the guest's state was changed: its drivers reconnect

@@ -82,7 +82,7 @@ base::Error stayPaused(Domain &domain, AsyncJob &job, const base::Error &why)
                                   domain.def()->name, why.message.c_str());
     log(LogLevel::Error, "%s", error.message.c_str());
     domain.queueLifecycle(VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_API_ERROR);
-    enterPhase(domain, MigrationPhase::None);
+    // The phase stays: the next process asks again, unless the user has decided by then.
     job.fail(error);
     return error;
 }

@@ -162,6 +162,8 @@ Result<BeginReply> begin(Domain &domain, const Request &request)
     reply.cookie = TRY(makeCookie(domain));
     reply.cookie.extension->abilities = offerFor(request);
     reply.cookie.extension->persistentXml = TRY(outgoingPersistentXml(domain, request));
+    // An earlier one that left it paused: it is its user's since.
+    domain::forgetMigration(domain);
     // Without protection across the phases nobody promises to call Confirm.
     if (request.flags & VIR_MIGRATE_CHANGE_PROTECTION) {
         watchClient(domain, request);
@@ -273,6 +275,15 @@ static domain::MigrationLink linkTo(const Request &request, const Cookie &destin
     return {endpoint->host, endpoint->port, destination.extension->secret};
 }
 
+/// A guest that was suspended to make its migration end runs again, too, when that has failed.
+static void tellOfResumption(Domain &domain)
+{
+    const auto guest = domain.guest();
+    if (guest && (*guest)->running() && domain.state() == VIR_DOMAIN_PAUSED)
+        domain.setState(VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_MIGRATION_CANCELED, VIR_DOMAIN_EVENT_RESUMED,
+                        VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+}
+
 Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fromDestination)
 {
     auto job = TRY(continueJob(domain, request));
@@ -290,6 +301,7 @@ Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fro
         // The guest goes on already: save() resumed it. No Confirm will come.
         unwatchClient(domain, request);
         enterPhase(domain, MigrationPhase::None);
+        tellOfResumption(domain);
         if (!link.secret.empty())
             domain.host().background().run([link] { dismiss(link); });
         job->fail(sent.error());

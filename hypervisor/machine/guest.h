@@ -151,6 +151,8 @@ private:
     base::Result<std::shared_ptr<Transfer>> beginSaving(SaveRequest &request, bool running);
     /// Make sure that no migration of QEMU's is under way.
     base::Result<void> settleMigration();
+    /// Run again after one.
+    base::Result<void> goOn();
     base::Error undoSave(base::Error cause, Transfer &transfer, bool wasRunning);
 
     base::Result<void> applyVnc(const virDomainDef *def);

@@ -155,6 +155,10 @@ Result<TransferProgress> MachineGuest::save(SaveRequest request)
     return outcome;
 }
 
+/// The guest stands still meanwhile: who waits for QEMU asks often, and gives up late.
+static constexpr auto undoStep = std::chrono::milliseconds(1);
+static constexpr auto undoPatience = std::chrono::seconds(10);
+
 /// Leave the guest as it was before save(); the cause stays the cause.
 Error MachineGuest::undoSave(Error cause, Transfer &transfer, bool wasRunning)
 {
@@ -166,7 +170,7 @@ Error MachineGuest::undoSave(Error cause, Transfer &transfer, bool wasRunning)
         const std::string state = TRY(runState());
         if (!wasRunning || (state != "paused" && state != "postmigrate" && state != "finish-migrate"))
             return {};
-        TRY(unpause());
+        TRY(goOn());
         log(LogLevel::Info, "domain '%s': resumed %.1f ms after its transfer failed", facts_.name.c_str(),
             transfer.sinceEnd().count());
         return {};
@@ -181,8 +185,7 @@ Error MachineGuest::undoSave(Error cause, Transfer &transfer, bool wasRunning)
 
 Result<void> MachineGuest::settleMigration()
 {
-    constexpr auto step = std::chrono::milliseconds(10);
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    const auto deadline = std::chrono::steady_clock::now() + undoPatience;
     for (bool cancelled = false;; cancelled = true) {
         const Json migration = TRY(call("query-migrate"));
         const std::string status = migration["status"].string().value_or("none");
@@ -193,16 +196,30 @@ Result<void> MachineGuest::settleMigration()
         if (std::chrono::steady_clock::now() > deadline)
             return makeError(ErrorCode::TimedOut, tr("the emulator of '%s' does not cancel its migration"),
                              facts_.name.c_str());
-        std::this_thread::sleep_for(step);
+        std::this_thread::sleep_for(undoStep);
+    }
+}
+
+/// QEMU tells the end of a migration a moment before it lets its guest run again.
+Result<void> MachineGuest::goOn()
+{
+    const auto deadline = std::chrono::steady_clock::now() + undoPatience;
+    for (;;) {
+        auto gone = unpause();
+        if (gone || std::chrono::steady_clock::now() > deadline || TRY(runState()) != "finish-migrate")
+            return gone;
+        std::this_thread::sleep_for(undoStep);
     }
 }
 
 Result<void> MachineGuest::resume(ResumeMode mode)
 {
     if (mode == ResumeMode::Slow)
-        return makeError(ErrorCode::Unsupported, "%s", tr("the guest's devices were not changed: there is no slow resume"));
+        return makeError(ErrorCode::Unsupported,
+                         tr("'%s' is not resumed slowly: nothing changed its state while it stood still"),
+                         facts_.name.c_str());
     TRY(settleMigration());
-    return unpause();
+    return goOn();
 }
 
 // ---- receive -----------------------------------------------------------------------------

@@ -157,6 +157,10 @@ TEST_F(TransferTest, ASavedGuestIsResumedFast)
 {
     ASSERT_TRUE(saveToFile(true));
     EXPECT_FALSE(guest_->running());
+    const auto slowly = guest_->resume(ResumeMode::Slow);
+    ASSERT_FALSE(slowly);
+    EXPECT_EQ(slowly.error().code, ErrorCode::Unsupported);
+    EXPECT_FALSE(guest_->running()) << "a refusal changes nothing";
     auto resumed = guest_->resume(ResumeMode::Fast);
     ASSERT_TRUE(resumed) << resumed.error().message;
     expectGuestGoesOn();

@@ -4,8 +4,8 @@
 
 A scenario is a place in a migration and a deed done there. After each the guest must have
 survived: one copy runs, with all its memory, or, only where the two hosts cannot talk, one copy
-stands still and can be resumed; both sides' states are right, nothing is left over, and the next
-migration works. Without GODWIT_LONG a sample that is always the same is run; of either, a share
+stands still and can be resumed; both sides' states, reasons and events are right, nothing is left
+over, and the next migration works. Without GODWIT_LONG a sample that is always the same is run; of either, a share
 with GODWIT_SHARE=2/4, the second quarter.
 """
 import os
@@ -16,12 +16,48 @@ import sys
 
 from harness import tap
 from harness.case import Case
+from harness.events import Events
 from harness.guest import Guest, state
 from harness.sweep import Migration, helper_link, scenarios, use_helper
 from harness.wait import wait_until
 
 LONG = bool(os.environ.get("GODWIT_LONG"))
 SAMPLE = 40
+
+# What a source may tell of its guest, by what became of it; likewise a destination.
+STOPPED, WENT_ON = "Suspended Migrated", "Resumed Migrated"
+UNKNOWN = "Suspended API error"   # who runs it: the user decides
+TOLD_HERE = {
+    "stays": ([], [STOPPED, WENT_ON], [STOPPED, UNKNOWN, "Resumed Unpaused"]),
+    "goes": ([STOPPED, "Stopped Migrated"], [STOPPED, UNKNOWN, "Stopped Destroyed"]),
+    "dies": (["Stopped Crashed"], [STOPPED, "Stopped Crashed"], [STOPPED, "Stopped Migrated"]),
+}
+TOLD_THERE = {
+    "stays": ([], ["Stopped Failed"]),
+    "goes": (["Started Migrated", "Resumed Migrated"],),
+    "dies": ([], ["Stopped Failed"], ["Started Migrated", "Resumed Migrated", "Stopped Crashed"]),
+}
+
+
+class Watch:
+    """What one daemon tells, as long as it is the same process."""
+
+    def __init__(self, daemon):
+        self.daemon, self.process = daemon, daemon.process
+        self.events = Events(daemon).__enter__()
+        self.start = 0
+
+    def mark(self):
+        self.start = len(self.events.of("guest"))
+
+    def same(self):
+        return self.process is self.daemon.process and self.process.poll() is None
+
+    def told(self):
+        return self.events.of("guest")[self.start:]
+
+    def close(self):
+        self.events.__exit__()
 
 
 class FaultSweep(Case):
@@ -33,7 +69,9 @@ class FaultSweep(Case):
         cls.guest, cls.here, cls.there = None, cls.source, cls.target
         cls.tried = cls.survived = 0
         cls.stream_bytes = 0
+        cls.watches = {}
         cls.addClassCleanup(cls.report)
+        cls.addClassCleanup(lambda: [watch.close() for watch in cls.watches.values()])
 
     @classmethod
     def configure(cls, daemon):
@@ -58,6 +96,13 @@ class FaultSweep(Case):
             cls.here, cls.there = self.source, self.target
             cls.stream_bytes = self.measure()
         cls.guest.console.mark()
+        for daemon in self.hosts:
+            if daemon in cls.watches and not cls.watches[daemon].same():
+                cls.watches.pop(daemon).close()
+            if daemon not in cls.watches:
+                cls.watches[daemon] = Watch(daemon)
+            cls.watches[daemon].mark()
+        self.reason_before = state(self.here.virsh, self.guest.name)[1]
 
     def measure(self):
         """Move the guest once; the bytes that this takes."""
@@ -105,16 +150,31 @@ class FaultSweep(Case):
         if not running and move.guest_killed:
             self.assertIsNone(here, states)
             self.assertIsNone(there, states)
+            self.judge_events("dies", "dies")
             return self.start_afresh()
         self.assertEqual(len(running), 1, f"nobody runs it: {states}")
         if running == [self.here]:
-            self.assertIn(state(self.here.virsh, self.guest.name)[1],
-                          ("migrated", "migration canceled", "unpaused", "restored"), states)
             self.assertIsNone(there, states)
+            told = self.judge_events("stays", "stays")
+            reasons = {None: (self.reason_before, "migration canceled", "unpaused"), (): (self.reason_before,),
+                       (STOPPED, WENT_ON): ("migration canceled",)}.get(told, ("unpaused",))
+            self.assertIn(state(self.here.virsh, self.guest.name)[1], reasons, states)
         else:
             self.assertEqual(there, ("running", "migrated"))
             self.assertIsNone(here, states)
+            self.judge_events("dies" if move.guest_killed else "goes", "goes")
         self.lives_on(running[0])
+
+    def judge_events(self, here, there):
+        """Hold what both told against what became of the guest. Answers what the source told, unless
+        it was restarted."""
+        for daemon, allowed in ((self.there, TOLD_THERE[there]), (self.here, TOLD_HERE[here])):
+            watch = self.watches[daemon]
+            try:
+                wait_until(lambda: not watch.same() or watch.told() in allowed, "its events come", timeout=10)
+            except TimeoutError:
+                self.fail(f"{daemon.name} told {watch.told()}; here: {here}, there: {there}")
+        return tuple(watch.told()) if watch.same() else None
 
     def lives_on(self, daemon):
         """It is intact, moves on to the other host, is intact there, and leaves nothing."""

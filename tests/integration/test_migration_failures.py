@@ -149,6 +149,15 @@ class Interrupted(FailureCase):
         self.source.virsh("migrate-setspeed", "guest", 0)
         self.assert_migrates_now(guest)
 
+    def test_suspended_to_make_it_end_and_aborted(self):
+        guest, process = self.start_slow()
+        self.source.virsh("suspend", "guest")
+        self.assertEqual(state(self.source.virsh, "guest"), ("paused", "migrating"))
+        self.source.virsh("domjobabort", "guest")
+        self.fails(process)
+        self.assertEqual(state(self.source.virsh, "guest"), ("running", "migration canceled"))
+        self.assert_stayed(guest)
+
     def test_the_helper_of_the_source_dies(self):
         guest, process = self.start_slow()
         for helper in self.helpers(self.source):

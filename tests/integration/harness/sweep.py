@@ -22,7 +22,7 @@ from .processes import Process
 from .proxy import Proxy
 from .wait import wait_until
 
-PATIENCE = 60
+PATIENCE = 180
 
 
 def parent_of(process):
