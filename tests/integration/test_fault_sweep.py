@@ -92,9 +92,13 @@ class FaultSweep(Case):
         """Each scenario begins where the last one left its guest, if it left it well."""
         cls = type(self)
         if cls.guest is None:
-            cls.guest = self.running_guest(self.source, memory=96, fill=16, rate=1500)
-            cls.here, cls.there = self.source, self.target
-            cls.stream_bytes = self.measure()
+            try:
+                cls.guest = self.running_guest(self.source, memory=96, fill=16, rate=1500)
+                cls.here, cls.there = self.source, self.target
+                cls.stream_bytes = self.measure()
+            except BaseException:
+                self.start_afresh()
+                raise
         cls.guest.console.mark()
         for daemon in self.hosts:
             if daemon in cls.watches and not cls.watches[daemon].same():
@@ -132,7 +136,7 @@ class FaultSweep(Case):
         for daemon in self.hosts:
             if daemon.process.poll() is not None:
                 daemon.start()
-        here, there = wait_until(self.settled, f"both sides come to rest ({scenario.name})", timeout=90, interval=0.2)
+        here, there = wait_until(self.settled, f"both sides come to rest ({scenario.name})", timeout=180, interval=0.2)
         states = f"source {here}, destination {there}"
         running = [daemon for daemon, found in ((self.here, here), (self.there, there))
                    if found and found[0] == "running"]
@@ -171,7 +175,7 @@ class FaultSweep(Case):
         for daemon, allowed in ((self.there, TOLD_THERE[there]), (self.here, TOLD_HERE[here])):
             watch = self.watches[daemon]
             try:
-                wait_until(lambda: not watch.same() or watch.told() in allowed, "its events come", timeout=10)
+                wait_until(lambda: not watch.same() or watch.told() in allowed, "its events come", timeout=30)
             except TimeoutError:
                 self.fail(f"{daemon.name} told {watch.told()}; here: {here}, there: {there}")
         return tuple(watch.told()) if watch.same() else None
@@ -181,12 +185,12 @@ class FaultSweep(Case):
         cls = type(self)
         cls.here, cls.there = daemon, self.source if daemon is self.target else self.target
         self.guest.assert_runs_on()
-        self.here.virsh("migrate", self.guest.name, self.there.tcp_uri, "--live", timeout=90)
+        self.here.virsh("migrate", self.guest.name, self.there.tcp_uri, "--live", timeout=180)
         cls.here, cls.there = self.there, self.here
         self.guest.wait_ticks(len(self.guest.console.ticks()) + 1)
         self.guest.assert_runs_on()
         self.guest.assert_never_ran_twice()
-        wait_until(lambda: not self.leaks(), "nothing is left", timeout=10, interval=0.2) if self.leaks() else None
+        wait_until(lambda: not self.leaks(), "nothing is left", timeout=30, interval=0.2) if self.leaks() else None
 
     def settled(self):
         """The two states, once no job is under way and both have stayed the same."""

@@ -95,14 +95,14 @@ class Guest:
         return path
 
     def wait_ready(self):
-        self.console.wait(r"^GUEST ready:", timeout=60)
+        self.console.wait(r"^GUEST ready:", timeout=300)
 
-    def wait_ticks(self, count=2, timeout=30):
+    def wait_ticks(self, count=2, timeout=120):
         """Wait until it has ticked `count` times since the last mark()."""
         return wait_until(lambda: len(self.console.ticks()) >= count and self.console.ticks(),
                           f"{self.name} ticks {count} times", timeout)
 
-    def assert_runs_on(self, timeout=30):
+    def assert_runs_on(self, timeout=120):
         """The guest goes on, and has checked all its memory since the last mark()."""
         pages = self.fill * 256
 
