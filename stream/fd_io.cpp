@@ -28,14 +28,18 @@ static std::span<iovec> dropFront(std::span<iovec> parts, size_t count)
     return parts;
 }
 
+Error Source::endsHere() const
+{
+    return makeError(ErrorCode::BadFormat, tr("the stream ends at byte %llu"), static_cast<unsigned long long>(offset_));
+}
+
 Result<void> Source::read(std::span<iovec> parts)
 {
     parts = dropFront(parts, 0);
     while (!parts.empty()) {
         const size_t count = TRY(readSome(parts));
         if (count == 0)
-            return makeError(ErrorCode::BadFormat, tr("the stream ends at byte %llu"),
-                             static_cast<unsigned long long>(offset_));
+            return endsHere();
         offset_ += count;
         parts = dropFront(parts, count);
     }
@@ -54,13 +58,8 @@ static constexpr size_t mostRoom = 32 * 1024 * 1024;
 
 Result<void> Source::append(std::vector<std::byte> &to, size_t count)
 {
-    to.reserve(to.size() + std::min(count, mostRoom));
-    while (count > 0) {
-        const size_t had = to.size(), some = std::min(appendStep, count);
-        to.resize(had + some);
-        TRY(read(std::span(to).subspan(had)));
-        count -= some;
-    }
+    if (TRY(appendUpTo(to, count)) < count)
+        return endsHere();
     return {};
 }
 

@@ -45,6 +45,9 @@ protected:
     /// At least one byte, or 0 at the end.
     virtual base::Result<size_t> readSome(std::span<const iovec> parts) = 0;
 
+    /// What to say when more was expected.
+    base::Error endsHere() const;
+
 private:
     uint64_t offset_ = 0;
 };

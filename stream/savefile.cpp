@@ -115,6 +115,16 @@ void encodeExtension(Writer &out, const SavefileExtension &extension)
     out.zeros(spare * sizeof(uint32_t));
 }
 
+/// Into the header: the checksum of itself, the XML and the NULs behind it.
+void seal(std::vector<std::byte> &header, ByteOrder order, std::string_view xml, size_t nuls)
+{
+    uint32_t crc = crc32(std::as_bytes(std::span(xml)), headerChecksum(header));
+    crc = crc32(std::vector<std::byte>(nuls), crc);
+    Writer word(order);
+    word.u32(crc);
+    std::ranges::copy(word.data(), header.begin() + checksumAt);
+}
+
 Result<void> checkXml(std::string_view xml, size_t alignment)
 {
     if (xml.find('\0') != xml.npos)
@@ -147,28 +157,24 @@ Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, const Save
     if (extension.layout == SavefileLayout::Aligned)
         TRY(check(extension.index));
     const size_t unpadded = savefileHeaderSize + xml.size() + 1;
-    const size_t total = (unpadded + alignment - 1) / alignment * alignment;
-    Writer body;
-    body.text(xml);
-    body.zeros(total - savefileHeaderSize - xml.size());
-
-    const auto header = [&](uint32_t checksum) {
-        Writer out(ByteOrder::native);
-        out.text(savefileMagic);
-        out.u32(static_cast<uint32_t>(SavefileVersion::Libxl2));
-        out.u32(static_cast<uint32_t>(body.size()));
-        out.u32(extensionMagic);
-        out.u32(checksum);
-        encodeExtension(out, extension);
-        return out;
-    };
-    Writer out = header(crc32(body.data(), headerChecksum(header(0).data())));
-    out.bytes(body.data());
-    return out.take();
+    const size_t nuls = 1 + (unpadded + alignment - 1) / alignment * alignment - unpadded;
+    Writer header(ByteOrder::native);
+    header.text(savefileMagic);
+    header.u32(static_cast<uint32_t>(SavefileVersion::Libxl2));
+    header.u32(static_cast<uint32_t>(xml.size() + nuls));
+    header.u32(extensionMagic);
+    header.zeros(sizeof(uint32_t));
+    encodeExtension(header, extension);
+    std::vector<std::byte> out = header.take();
+    out.reserve(out.size() + xml.size() + nuls);
+    seal(out, ByteOrder::native, xml, nuls);
+    const auto text = std::as_bytes(std::span(xml));
+    out.insert(out.end(), text.begin(), text.end());
+    out.resize(out.size() + nuls);
+    return out;
 }
 
-Result<std::vector<std::byte>> rewriteSavefile(std::span<const std::byte> header, SavefileVersion version,
-                                               std::string_view xml)
+Result<void> rewriteSavefile(Sink &sink, std::span<const std::byte> header, SavefileVersion version, std::string_view xml)
 {
     const SavefileHeader old = TRY(decodeSavefileHeader(header));
     const bool aligned = old.extension && old.extension->layout == SavefileLayout::Aligned;
@@ -176,24 +182,20 @@ Result<std::vector<std::byte>> rewriteSavefile(std::span<const std::byte> header
     TRY(checkXml(xml, alignment));
     // What is aligned stays so: the stream moves by whole pages.
     const size_t length = xml.size() + 1;
-    const size_t padding = (old.xmlLength + alignment - length % alignment) % alignment;
-
-    const auto make = [&](uint32_t checksum) {
-        Writer out(old.order);
-        out.bytes(header.first(savefileMagic.size()));
-        out.u32(static_cast<uint32_t>(version));
-        out.u32(static_cast<uint32_t>(length + padding));
-        out.bytes(header.subspan(out.size(), checksumAt - out.size()));
-        if (old.extension)
-            out.u32(checksum);
-        out.bytes(header.subspan(out.size(), savefileHeaderSize - out.size()));
-        out.text(xml);
-        out.zeros(1 + padding);
-        return out.take();
-    };
-    const std::vector<std::byte> draft = make(0);
-    const auto all = std::span(draft);
-    return make(crc32(all.subspan(savefileHeaderSize), headerChecksum(all.first(savefileHeaderSize))));
+    const size_t nuls = 1 + (old.xmlLength + alignment - length % alignment) % alignment;
+    Writer out(old.order);
+    out.bytes(header.first(savefileMagic.size()));
+    out.u32(static_cast<uint32_t>(version));
+    out.u32(static_cast<uint32_t>(xml.size() + nuls));
+    out.bytes(header.first(savefileHeaderSize).subspan(out.size()));
+    std::vector<std::byte> head = out.take();
+    if (old.extension) {
+        std::ranges::fill(std::span(head).subspan(checksumAt, sizeof(uint32_t)), std::byte{0});
+        seal(head, old.order, xml, nuls);
+    }
+    const std::vector<std::byte> end(nuls);
+    iovec parts[] = {part(head.data(), head.size()), part(xml.data(), xml.size()), part(end.data(), end.size())};
+    return sink.write(parts);
 }
 
 Result<SavefileHeader> decodeSavefileHeader(std::span<const std::byte> header)

@@ -5,6 +5,7 @@
 // XML with its NUL, then a stream. Pure functions, and one reader for an fd.
 
 #include "base/bytes.h"
+#include "stream/fd_io.h"
 
 #include <array>
 #include <optional>
@@ -13,7 +14,8 @@
 namespace godwit::stream {
 
 inline constexpr size_t savefileHeaderSize = 64;
-inline constexpr uint32_t maxXmlLength = 16 * 1024 * 1024;
+/// Of the longest text that libvirt's protocol carries: no libvirtd gives or takes a longer XML.
+inline constexpr uint32_t maxXmlLength = 4 * 1024 * 1024;
 
 enum class SavefileVersion : uint32_t {
     Legacy = 1,   ///< a stream from before Xen 4.6 follows
@@ -76,10 +78,10 @@ struct Savefile {
 base::Result<std::vector<std::byte>> encodeSavefile(const std::string &xml, const SavefileExtension &extension,
                                                     size_t alignment = 1);
 
-/// The same for an image whose first savefileHeaderSize bytes are `header`: all else in them
-/// stays as it is, byte order and stock words included, and a checksum is renewed.
-base::Result<std::vector<std::byte>> rewriteSavefile(std::span<const std::byte> header, SavefileVersion version,
-                                                     std::string_view xml);
+/// The same to `sink`, for an image whose first savefileHeaderSize bytes are `header`: all else in
+/// them stays as it is, byte order and stock words included, and a checksum is renewed.
+base::Result<void> rewriteSavefile(Sink &sink, std::span<const std::byte> header, SavefileVersion version,
+                                   std::string_view xml);
 base::Result<SavefileHeader> decodeSavefileHeader(std::span<const std::byte> header);
 
 /// The text in the XML bytes that `header` announced: checks length, NUL and checksum.

@@ -111,8 +111,7 @@ Result<void> SkimSource::skipInFile(uint64_t count)
     const uint64_t left = knownEnd_ - std::min(knownEnd_, offset());
     advance(std::min(count, left));
     if (count > left)
-        return makeError(ErrorCode::BadFormat, tr("the stream ends at byte %llu"),
-                         static_cast<unsigned long long>(offset()));
+        return endsHere();
     return {};
 }
 

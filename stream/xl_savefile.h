@@ -12,7 +12,7 @@
 namespace godwit::stream {
 
 inline constexpr size_t xlSavefileHeaderSize = 48;
-inline constexpr uint32_t maxXlData = 16 * 1024 * 1024;
+inline constexpr uint32_t maxXlData = 4 * 1024 * 1024;
 
 /// Flags that a reader must understand.
 inline constexpr uint32_t xlFlagJson = 1;       ///< the configuration is JSON, not xl's text

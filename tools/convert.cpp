@@ -14,21 +14,20 @@ namespace godwit::tools {
 using namespace base;
 using namespace stream;
 
-Result<std::vector<std::byte>> convertedHead(const Input &input)
+static Result<void> writeHead(Sink &sink, const Input &input)
 {
+    const auto head = std::span(input.head);
     if (input.savefile)
-        return rewriteSavefile(std::span(input.head).first(savefileHeaderSize), SavefileVersion::Libxl2,
-                               *input.config);
+        return rewriteSavefile(sink, head.first(savefileHeaderSize), SavefileVersion::Libxl2, *input.config);
     if (!input.xl)
-        return std::vector<std::byte>();
+        return {};
     // Only a flag changes; what stands behind the configuration stays, too.
     constexpr size_t flagsAt = 36;
-    const auto head = std::span(input.head);
-    Writer out(input.xl->order);
-    out.bytes(head.first(flagsAt));
-    out.u32(input.xl->mandatoryFlags | xlFlagStreamV2);
-    out.bytes(head.subspan(out.size()));
-    return out.take();
+    Writer start(input.xl->order);
+    start.bytes(head.first(flagsAt));
+    start.u32(input.xl->mandatoryFlags | xlFlagStreamV2);
+    TRY(sink.write(start.data()));
+    return sink.write(head.subspan(start.size()));
 }
 
 Result<void> convertInput(const Input &input, int sink, const ConvertOptions &options)
@@ -36,8 +35,7 @@ Result<void> convertInput(const Input &input, int sink, const ConvertOptions &op
     if (input.format != StreamFormat::Legacy)
         return makeError(ErrorCode::Unsupported, "%s", tr("this is no legacy stream: there is nothing to convert"));
     DirectSink out(sink);
-    const auto head = TRY(convertedHead(input));
-    TRY(out.write(head));
+    TRY(writeHead(out, input));
     DirectInput source(input);
     return convert(source, out, options);
 }
@@ -63,8 +61,7 @@ Result<ExitCode> runConvert(const Command &command, int argc, char **argv)
     Options arguments(command);
     arguments.text("format", 'f', format, tr("Write a libxl stream (the default) or a bare libxc stream"), "libxl|libxc");
     arguments.text("guest", 'g', guest, tr("The guest's type, if the stream is not to tell"), "hvm|pv");
-    arguments.flag("checkpointed", 'c', checkpointed, tr("The stream is of continuous protection (Remus)"));
-    arguments.progress(showProgress);
+    arguments.reading(checkpointed, showProgress);
     const auto names = TRY(arguments.parse(argc, argv, 1, 2));
     if (!names)
         return ExitCode::Fine;

@@ -116,8 +116,7 @@ Result<ExitCode> runDiff(const Command &command, int argc, char **argv)
     std::optional<bool> showProgress;
     Options arguments(command);
     arguments.flag("brief", 'q', brief, tr("Print nothing: the exit status tells"));
-    arguments.flag("checkpointed", 'c', options.checkpointed, tr("Legacy streams are of continuous protection (Remus)"));
-    arguments.progress(showProgress);
+    arguments.reading(options.checkpointed, showProgress);
     const auto names = TRY(arguments.parse(argc, argv, 2, 2));
     if (!names)
         return ExitCode::Fine;

@@ -3,7 +3,7 @@
 #include "base/i18n.h"
 #include "base/units.h"
 #include "stream/convert_copy.h"
-#include "tools/domain_xml.h"
+#include "tools/domain_summary.h"
 #include "tools/editor.h"
 #include "tools/input.h"
 #include "tools/options.h"
@@ -26,14 +26,16 @@ Result<std::string> readText(const std::string &path)
 {
     const UniqueFd fd = TRY(openInputFd(path));
     FdSource source(fd.get());
-    std::vector<std::byte> text(maxXmlLength);
-    text.resize(TRY_IN(inputName(path), source.readUpTo(text)));
-    return std::string(asText(text));
+    std::string text(maxXmlLength, '\0');   // as long as that it is too long already
+    text.resize(TRY_IN(inputName(path), source.readUpTo(std::as_writable_bytes(std::span(text)))));
+    return text;
 }
 
 Result<void> checkXml(const std::string &xml)
 {
-    const DomainSummary domain = TRY(summariseDomain(xml));
+    if (xml.size() >= maxXmlLength)
+        return makeError(ErrorCode::InvalidArgument, tr("the domain XML is too long: %zu bytes"), xml.size());
+    const DomainSummary domain = TRY(summariseXml(xml));
     if (domain.name.empty())
         return makeError(ErrorCode::BadFormat, "%s", tr("the domain XML has no name"));
     return {};
@@ -77,11 +79,9 @@ Result<void> copyStream(const Input &input, int sink, Progress &progress)
 
 Result<void> replaceXml(const Input &input, const std::string &path, const std::string &xml, std::optional<bool> showProgress)
 {
-    const auto head = TRY_IN(input.name, rewriteSavefile(std::span(input.head).first(savefileHeaderSize),
-                                                         input.savefile->version, xml));
     Output output = TRY(Output::open(path));
     FdSink sink(output.fd());
-    TRY(sink.write(head));
+    TRY_IN(input.name, rewriteSavefile(sink, std::span(input.head).first(savefileHeaderSize), input.savefile->version, xml));
     Progress progress(tr("Copying"), input.size, showProgress);
     TRY_IN(input.name, copyStream(input, output.fd(), progress));
     progress.clear();
@@ -109,10 +109,9 @@ Result<ExitCode> runEditXml(const Command &command, int argc, char **argv)
         return makeError(ErrorCode::Unsupported, tr("%s is no image of libvirt's and has no domain XML"), input.name.c_str());
     if (!input.isFile)
         return makeError(ErrorCode::Unsupported, tr("%s is no regular file"), input.name.c_str());
-    const std::string old(*input.config);
-    const std::string xml = file ? TRY(readText(*file)) : TRY(editText(old, checkXml));
+    const std::string xml = file ? TRY(readText(*file)) : TRY(editText(*input.config, checkXml));
     TRY(checkXml(xml));
-    if (xml == old)
+    if (xml == *input.config)
         std::puts(tr("The domain XML stays as it is."));
     else
         TRY(replaceXml(input, path, xml, showProgress));

@@ -22,7 +22,7 @@ namespace {
 class Draft
 {
 public:
-    static Result<Draft> create(const std::string &text)
+    static Result<Draft> create(std::string_view text)
     {
         Draft draft;
         draft.path = (std::filesystem::temp_directory_path() / "godwit-XXXXXX.xml").string();
@@ -102,7 +102,7 @@ bool wantsAnotherTry(const Error &problem)
 
 } // namespace
 
-Result<std::string> editText(const std::string &text, const std::function<Result<void>(const std::string &)> &check)
+Result<std::string> editText(std::string_view text, const std::function<Result<void>(const std::string &)> &check)
 {
     Draft draft = TRY(Draft::create(text));
     for (;;) {

@@ -5,12 +5,13 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 namespace godwit::tools {
 
 /// Let the user change a text in $VISUAL, $EDITOR or vi. When `check` does not like it, a user
 /// at a terminal may try again; otherwise the error says in which file the text is kept.
-base::Result<std::string> editText(const std::string &text,
+base::Result<std::string> editText(std::string_view text,
                                    const std::function<base::Result<void>(const std::string &)> &check);
 
 } // namespace godwit::tools

@@ -130,8 +130,7 @@ Result<ExitCode> runExtract(const Command &command, int argc, char **argv)
     arguments.text("xml", 'x', wanted.xml, tr("Write the domain XML, or xl's configuration, to FILE"), "FILE");
     arguments.text("device-state", 'd', wanted.deviceState, tr("Write the device model's state to FILE"), "FILE");
     arguments.text("memory", 'm', wanted.memory, tr("Write the memory to FILE: sparse, page n at n times 4096"), "FILE");
-    arguments.flag("checkpointed", 'c', wanted.reading.checkpointed, tr("A legacy stream is of continuous protection (Remus)"));
-    arguments.progress(wanted.showProgress);
+    arguments.reading(wanted.reading.checkpointed, wanted.showProgress);
     const auto names = TRY(arguments.parse(argc, argv, 1, 1));
     if (!names)
         return ExitCode::Fine;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "tools/image_digest.h"
 
+#include "base/i18n.h"
 #include "base/strprintf.h"
 #include "tools/pages.h"
 
@@ -20,20 +21,6 @@ namespace {
 Hash toHash(XXH128_hash_t hash)
 {
     return {hash.low64, hash.high64};
-}
-
-Result<PartDigest> digestPart(Source &source)
-{
-    const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
-    XXH3_128bits_reset(state.get());
-    PartDigest out;
-    std::vector<std::byte> buffer(64 * 1024);
-    for (size_t count = buffer.size(); count == buffer.size(); out.length += count) {
-        count = TRY(source.readUpTo(buffer));
-        XXH3_128bits_update(state.get(), buffer.data(), count);
-    }
-    out.hash = toHash(XXH3_128bits_digest(state.get()));
-    return out;
 }
 
 class Digester final : public Contents
@@ -72,12 +59,17 @@ public:
     Result<void> part(const Part &part, Source &body) override
     {
         // Records that only give the stream its structure are not of the guest.
-        if (part.length == 0 || parts_ == mostParts)
+        if (part.length == 0)
             return {};
+        const PartDigest digest = TRY(digestPart(body));
+        const auto counted = counts_.find(part.name);
+        if (counted == counts_.end() && counts_.size() == mostParts)
+            return addToRest(digest);
         const unsigned number = ++counts_[part.name];
-        parts_++;
         const std::string name = number == 1 ? part.name : strprintf("%s %u", part.name.c_str(), number);
-        out_.parts[name] = TRY(digestPart(body));
+        if (out_.parts.size() >= mostParts && !out_.parts.contains(name))
+            return addToRest(digest);
+        out_.parts[name] = digest;
         return {};
     }
 
@@ -90,13 +82,34 @@ public:
     Result<void> checkpoint() override
     {
         counts_.clear();
-        parts_ = 0;
         return {};
     }
 
 private:
-    static constexpr size_t mostParts = 20000;   // per checkpoint; a guest of 4096 processors has fewer
+    static constexpr size_t mostParts = 20000;   // a guest of 4096 processors has fewer
 
+    /// What is too much to be kept by name is kept as one.
+    Result<void> addToRest(const PartDigest &digest)
+    {
+        PartDigest &rest = out_.parts[tr("Further records")];
+        rest.length += digest.length;
+        const std::array<Hash, 2> both{rest.hash, digest.hash};
+        rest.hash = toHash(XXH3_128bits(both.data(), sizeof both));
+        return {};
+    }
+
+    Result<PartDigest> digestPart(Source &source)
+    {
+        XXH3_128bits_reset(state_.get());
+        PartDigest out;
+        buffer_.resize(pagesAtOnce * pageSize);
+        for (size_t count = buffer_.size(); count == buffer_.size(); out.length += count) {
+            count = TRY(source.readUpTo(buffer_));
+            XXH3_128bits_update(state_.get(), buffer_.data(), count);
+        }
+        out.hash = toHash(XXH3_128bits_digest(state_.get()));
+        return out;
+    }
     static Hash hashOf(libxc::PageType type, std::span<const std::byte> page)
     {
         const auto seed = static_cast<uint64_t>(type);
@@ -124,7 +137,7 @@ private:
 
     ImageDigest &out_;
     std::map<std::string, unsigned> counts_;   // of the current checkpoint
-    size_t parts_ = 0;
+    const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_{XXH3_createState(), XXH3_freeState};
     std::vector<std::byte> buffer_;
     uint64_t first_ = 0;        // of the run that is not put away yet
     std::vector<Hash> run_;

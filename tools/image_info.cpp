@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <bitset>
-#include <json-glib/json-glib.h>
 #include <memory>
 
 namespace godwit::tools {
@@ -124,30 +123,6 @@ private:
     std::vector<std::byte> buffer_;
 };
 
-/// A text there, "" anything else.
-std::string textMember(JsonObject *object, const char *name)
-{
-    JsonNode *node = json_object_get_member(object, name);
-    const char *text = node && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : nullptr;
-    return text ? text : "";
-}
-
-/// libxl's JSON, as far as it says what the domain is called; the rest is not ours to judge.
-void readXlConfig(std::string_view config, ImageInfo &info)
-{
-    const std::unique_ptr<JsonParser, decltype(&g_object_unref)> parser(json_parser_new(), g_object_unref);
-    if (!json_parser_load_from_data(parser.get(), config.data(), static_cast<gssize>(config.size()), nullptr))
-        return;
-    JsonNode *root = json_parser_get_root(parser.get());
-    if (!root || !JSON_NODE_HOLDS_OBJECT(root))
-        return;
-    JsonNode *created = json_object_get_member(json_node_get_object(root), "c_info");
-    if (!created || !JSON_NODE_HOLDS_OBJECT(created))
-        return;
-    info.domainName = textMember(json_node_get_object(created), "name");
-    info.domainUuid = textMember(json_node_get_object(created), "uuid");
-}
-
 } // namespace
 
 const char *ImageInfo::nameOf(libxc::PageType type)
@@ -172,21 +147,22 @@ const char *emulatorName(const libxl::EmulatorHeader &header)
     return "unknown";
 }
 
+/// An image whose XML or configuration is damaged still has memory.
+static DomainSummary summariseDomain(const Input &input)
+{
+    if (input.savefile)
+        return summariseXml(*input.config).value_or(DomainSummary());
+    if (input.xl && input.config && input.xl->mandatoryFlags & xlFlagJson)
+        return summariseXlConfig(*configurationText(input)).value_or(DomainSummary());
+    return {};
+}
+
 Result<ImageInfo> gatherInfo(const Input &input, const InfoOptions &options)
 {
     ImageInfo info;
     info.zerosCounted = options.countZeros;
-    if (input.savefile) {
-        // An image whose XML is damaged still has memory.
-        if (auto domain = summariseDomain(*input.config)) {
-            info.domainType = std::move(domain->type);
-            info.domainName = std::move(domain->name);
-            info.domainUuid = std::move(domain->uuid);
-        }
-    }
+    info.domain = summariseDomain(input);
     Gatherer gatherer(info, options.countZeros);
-    if (input.xl && input.config && input.xl->mandatoryFlags & xlFlagJson)
-        readXlConfig(*configurationText(input), info);
     info.end = TRY(readContents(input, gatherer, options.reading));
     if (input.size && *input.size > info.end)
         info.trailing = *input.size - info.end;

@@ -4,7 +4,7 @@
 // What `info` tells of an input: gathered here, told as text or as JSON.
 
 #include "tools/contents.h"
-#include "tools/domain_xml.h"
+#include "tools/domain_summary.h"
 
 #include <array>
 #include <map>
@@ -21,7 +21,7 @@ struct ImageInfo {
     static const char *nameOf(stream::libxc::PageType type);
 
     StreamHead stream;
-    std::string domainType, domainName, domainUuid;     ///< "" where nothing says
+    DomainSummary domain;
     bool zerosCounted = false;
     std::array<uint64_t, 16> pagesByType{};             ///< words sent; a page may come again
     uint64_t pagesSent = 0, pagesWithData = 0, zeroPages = 0;

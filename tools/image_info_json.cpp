@@ -2,8 +2,8 @@
 // What `info` knows, for programs: godwit-stream(1) has the members, which do not change.
 #include "tools/image_info.h"
 
-#include <json-glib/json-glib.h>
-#include <memory>
+#include <nlohmann/json.hpp>
+#include <vector>
 
 namespace godwit::tools {
 
@@ -14,40 +14,22 @@ namespace {
 class Json
 {
 public:
-    Json() { open(); }
-
     /// A member that is an object, up to close().
-    void open(const char *name) { member(name); open(); }
-    void open() { json_builder_begin_object(builder_.get()); }
-    void close() { json_builder_end_object(builder_.get()); }
-    void text(const char *name, const std::string &value)
-    {
-        member(name);
-        json_builder_add_string_value(builder_.get(), value.c_str());
-    }
-    void number(const char *name, uint64_t value)
-    {
-        member(name);
-        json_builder_add_int_value(builder_.get(), static_cast<int64_t>(value));
-    }
-    void truth(const char *name, bool value)
-    {
-        member(name);
-        json_builder_add_boolean_value(builder_.get(), value);
-    }
+    void open(const char *name) { open_.push_back(&(member(name) = Value::object())); }
+    void close() { open_.pop_back(); }
+    void text(const char *name, const std::string &value) { member(name) = value; }
+    void number(const char *name, uint64_t value) { member(name) = value; }
+    void truth(const char *name, bool value) { member(name) = value; }
 
-    std::string take()
-    {
-        close();
-        const std::unique_ptr<JsonNode, decltype(&json_node_unref)> root(json_builder_get_root(builder_.get()), json_node_unref);
-        const std::unique_ptr<char, decltype(&g_free)> out(json_to_string(root.get(), TRUE), g_free);
-        return std::string(out.get()) + "\n";
-    }
+    std::string take() const { return whole_.dump(2, ' ', false, Value::error_handler_t::replace) + "\n"; }
 
 private:
-    void member(const char *name) { json_builder_set_member_name(builder_.get(), name); }
+    using Value = nlohmann::ordered_json;
 
-    std::unique_ptr<JsonBuilder, decltype(&g_object_unref)> builder_{json_builder_new(), g_object_unref};
+    Value &member(const char *name) { return (*open_.back())[name]; }
+
+    Value whole_ = Value::object();
+    std::vector<Value *> open_{&whole_};   // only the last one gets members, so that none moves
 };
 
 void addIndex(Json &json, const AlignedIndex &index)
@@ -87,13 +69,13 @@ void addHeader(Json &json, const Input &input)
 
 void addDomain(Json &json, const ImageInfo &info)
 {
-    if (info.domainName.empty() && info.domainUuid.empty())
+    if (info.domain.name.empty() && info.domain.uuid.empty())
         return;
     json.open("domain");
-    json.text("name", info.domainName);
-    json.text("uuid", info.domainUuid);
-    if (!info.domainType.empty())
-        json.text("type", info.domainType);
+    json.text("name", info.domain.name);
+    json.text("uuid", info.domain.uuid);
+    if (!info.domain.type.empty())
+        json.text("type", info.domain.type);
     json.close();
 }
 

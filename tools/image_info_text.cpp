@@ -111,12 +111,12 @@ std::string formatInfo(const Input &input, const ImageInfo &info)
     line(out, tr("Input:"), input.name + ", " + containerName(input));
     if (input.container != Container::None)
         line(out, tr("Header:"), describeHeader(input));
-    if (!info.domainName.empty())
-        line(out, tr("Domain:"), info.domainName);
-    if (!info.domainUuid.empty())
-        line(out, tr("UUID:"), info.domainUuid);
-    if (!info.domainType.empty())
-        line(out, tr("Domain type:"), info.domainType);
+    if (!info.domain.name.empty())
+        line(out, tr("Domain:"), info.domain.name);
+    if (!info.domain.uuid.empty())
+        line(out, tr("UUID:"), info.domain.uuid);
+    if (!info.domain.type.empty())
+        line(out, tr("Domain type:"), info.domain.type);
     line(out, tr("Stream:"), describeStream(info.stream));
     line(out, tr("Guest:"), describeGuest(info));
     line(out, tr("Memory:"), describeMemory(info));

@@ -18,8 +18,7 @@ Result<ExitCode> runInfo(const Command &command, int argc, char **argv)
     Options arguments(command);
     arguments.flag("json", 'j', json, tr("Print JSON"));
     arguments.flag("quick", 'q', quick, tr("Do not read the pages, and do not count those that are zero"));
-    arguments.flag("checkpointed", 'c', checkpointed, tr("A legacy stream is of continuous protection (Remus)"));
-    arguments.progress(showProgress);
+    arguments.reading(checkpointed, showProgress);
     const auto names = TRY(arguments.parse(argc, argv, 1, 1));
     if (!names)
         return ExitCode::Fine;

@@ -35,6 +35,12 @@ void Options::progress(std::optional<bool> &value)
     flag("no-progress", 0, withoutProgress_, tr("Show no progress"));
 }
 
+void Options::reading(bool &checkpointed, std::optional<bool> &showProgress)
+{
+    flag("checkpointed", 'c', checkpointed, tr("A legacy stream is of continuous protection (Remus)"));
+    progress(showProgress);
+}
+
 void Options::take()
 {
     for (const Flag &flag : flags_)

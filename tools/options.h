@@ -21,6 +21,8 @@ public:
     void text(const char *name, char letter, std::optional<std::string> &value, const char *help, const char *argument);
     /// --progress and --no-progress.
     void progress(std::optional<bool> &value);
+    /// The same and --checkpointed, of those that read a whole stream.
+    void reading(bool &checkpointed, std::optional<bool> &showProgress);
     /// Accepted, and not shown by --help.
     void hideLast() { entries_.back().flags |= G_OPTION_FLAG_HIDDEN; }
 

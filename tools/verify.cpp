@@ -62,8 +62,7 @@ Result<ExitCode> runVerify(const Command &command, int argc, char **argv)
     std::optional<bool> showProgress;
     Options arguments(command);
     arguments.flag("quiet", 'q', quiet, tr("Print nothing: the exit status tells"));
-    arguments.flag("checkpointed", 'c', checkpointed, tr("A legacy stream is of continuous protection (Remus)"));
-    arguments.progress(showProgress);
+    arguments.reading(checkpointed, showProgress);
     const auto names = TRY(arguments.parse(argc, argv, 1, 1));
     if (!names)
         return ExitCode::Fine;

@@ -159,7 +159,7 @@ TEST(Savefile, NamesEachMistake)
     EXPECT_EQ(errorOf(concat({stockHeader(0, length), text})), "image version 0 is not known (1 and 2 are)");
     EXPECT_EQ(errorOf(stockHeader(2, 0)), "the image has no domain XML");
     EXPECT_EQ(errorOf(stockHeader(2, ~0u)),
-              "the image claims 4294967295 bytes of domain XML (16777216 are allowed)");
+              "the image claims 4294967295 bytes of domain XML (4194304 are allowed)");
     EXPECT_EQ(errorOf(concat({stockHeader(2, length - 1), text})), "the image's domain XML has no NUL at its end");
     EXPECT_EQ(errorOf(concat({stockHeader(2, length + 1), text, bytesOf("x")})),
               "the image's domain XML goes on after its NUL");
@@ -194,25 +194,32 @@ TEST(Savefile, ReadsFromAPipe)
     EXPECT_EQ(back->streamOffset, image.size());
 }
 
+static Result<Bytes> rewritten(std::span<const std::byte> header, SavefileVersion version, std::string_view xml)
+{
+    MemorySink sink;
+    TRY(rewriteSavefile(sink, header, version, xml));
+    return std::move(sink.data);
+}
+
 TEST(Savefile, IsRewrittenWithAnotherXmlAndNothingElse)
 {
     const std::string longer = "<domain type='qemu'><name>a-longer-name</name></domain>";
     for (const size_t alignment : {size_t{1}, size_t{4096}}) {
         const SavefileExtension extension{alignment == 1 ? SavefileLayout::Plain : SavefileLayout::Aligned, SavedState::Paused};
         const auto old = encodeSavefile(xml, extension, alignment), expected = encodeSavefile(longer, extension, alignment);
-        const auto rewritten = rewriteSavefile(std::span(*old).first(savefileHeaderSize), SavefileVersion::Libxl2, longer);
-        ASSERT_TRUE(rewritten) << rewritten.error().message;
-        EXPECT_EQ(*rewritten, *expected);
+        const auto image = rewritten(std::span(*old).first(savefileHeaderSize), SavefileVersion::Libxl2, longer);
+        ASSERT_TRUE(image) << image.error().message;
+        EXPECT_EQ(*image, *expected);
     }
     for (const ByteOrder order : {ByteOrder::little, ByteOrder::big}) {
         const auto stock = stockHeader(1, static_cast<uint32_t>(xml.size() + 1), order);
-        const auto rewritten = rewriteSavefile(stock, SavefileVersion::Libxl2, longer);
-        ASSERT_TRUE(rewritten);
-        EXPECT_EQ(*rewritten, concat({stockHeader(2, static_cast<uint32_t>(longer.size() + 1), order), bytesOf(longer), Bytes(1)}));
+        const auto image = rewritten(stock, SavefileVersion::Libxl2, longer);
+        ASSERT_TRUE(image);
+        EXPECT_EQ(*image, concat({stockHeader(2, static_cast<uint32_t>(longer.size() + 1), order), bytesOf(longer), Bytes(1)}));
     }
-    EXPECT_FALSE(rewriteSavefile(stockHeader(2, 5), SavefileVersion::Libxl2, std::string("a\0b", 3)));
-    EXPECT_FALSE(rewriteSavefile(stockHeader(2, 5), SavefileVersion::Libxl2, std::string(maxXmlLength, ' ')));
-    EXPECT_FALSE(rewriteSavefile(stockHeader(7, 5), SavefileVersion::Libxl2, longer));
+    EXPECT_FALSE(rewritten(stockHeader(2, 5), SavefileVersion::Libxl2, std::string("a\0b", 3)));
+    EXPECT_FALSE(rewritten(stockHeader(2, 5), SavefileVersion::Libxl2, std::string(maxXmlLength, ' ')));
+    EXPECT_FALSE(rewritten(stockHeader(7, 5), SavefileVersion::Libxl2, longer));
 }
 
 } // namespace godwit::stream

@@ -77,6 +77,13 @@ class Diff(ToolCase):
     def test_one_without_xml(self):
         self.assertEqual(self.diff(images.libvirt_image(images.libxl_hvm()), images.libxl_hvm()), "Domain XML: only in 'a'\n")
 
+    def test_more_kinds_of_records_than_are_kept_by_name(self):
+        def stream(last):
+            unknown = b"".join(images.record(0x80000000 + kind, bytes(8)) for kind in range(20100))
+            return images.libxc_hvm(tail=unknown + images.record(0x90000000, last) + images.HVM_TAIL)
+        self.assertEqual(self.diff(stream(b"12345678"), stream(b"12345678")), "")
+        self.assertRegex(self.diff(stream(b"12345678"), stream(b"12345679")), r"\AFurther records differs: (\d+) and \1 bytes\n\Z")
+
     def test_guests_of_two_types(self):
         self.assertIn("The guests' types differ", self.diff(images.libxc_pv(), images.libxc_hvm()))
 
