@@ -6,6 +6,7 @@
 #include "base/strprintf.h"
 #include "stream/savefile.h"
 #include "stream/skim_source.h"
+#include "stream/verify_aligned.h"
 #include "stream/verify_libxc.h"
 #include "stream/verify_libxl.h"
 #include "stream/xl_savefile.h"
@@ -42,9 +43,12 @@ namespace {
 class StreamVerifier final : public Visitor
 {
 public:
-    StreamVerifier(Findings &findings, const VerifyOptions &options)
+    /// Of an aligned image with its index: the stream begins at `begin`.
+    StreamVerifier(Findings &findings, const VerifyOptions &options, const std::optional<AlignedIndex> &index, uint64_t begin)
         : findings_(findings), options_(options), libxc_(findings), libxl_(findings)
     {
+        if (index)
+            aligned_.emplace(findings, *index, begin);
     }
 
     Result<void> libxlHeader(uint64_t offset, std::span<const std::byte> raw) override
@@ -73,6 +77,8 @@ public:
             libxc_.record(record);
         if (record.is(libxc::RecordType::Checkpoint))
             libxl_.beginCheckpoint();
+        if (aligned_)
+            aligned_->record(record);
         return {};
     }
     Result<void> body(const RecordAt &record, Source &body) override
@@ -84,8 +90,11 @@ public:
     Result<void> pages(const RecordAt &record, std::span<const PageAt> pages) override
     {
         libxc_.pages(record, pages);
+        if (aligned_)
+            aligned_->pages(record, pages);
         return {};
     }
+    bool wantsPageData() const override { return false; }
     Result<void> fault(const RecordAt &record, uint64_t offset, Error error) override
     {
         findings_.errorAt(record, offset, error.message);
@@ -97,6 +106,7 @@ private:
     const VerifyOptions &options_;
     LibxcVerifier libxc_;
     LibxlVerifier libxl_;
+    std::optional<AlignedVerifier> aligned_;
 };
 
 /// Reads past everything: the reader of legacy streams judges.
@@ -148,9 +158,10 @@ Result<void> checkNothingFollows(Findings &findings, Source &source, const Verif
     return {};
 }
 
-Result<void> verifyRecords(Findings &findings, Source &source, const VerifyOptions &options, StreamKind kind)
+Result<void> verifyRecords(Findings &findings, Source &source, const VerifyOptions &options, StreamKind kind,
+                           const std::optional<AlignedIndex> &index = {})
 {
-    StreamVerifier verifier(findings, options);
+    StreamVerifier verifier(findings, options, index, source.offset());
     Walker walker(source, verifier, kind);
     if (const auto done = walker.run(); !done) {
         // Continuous protection that was cut off is common, and worth a word.
@@ -179,53 +190,43 @@ enum class HeadKind : uint8_t { None, Libvirt, Xl };
 
 struct Head {
     HeadKind kind = HeadKind::None;
-    std::vector<std::byte> start;                    ///< of the stream, when there is no head
+    std::vector<std::byte> start;                    ///< its header, or of the stream when there is none
     StreamKind stream = StreamKind::Detect;
     bool legacy = false;
+    std::optional<AlignedIndex> index;               ///< of an aligned image
     bool broken = false;                             ///< nobody knows where its stream begins
 };
 
-/// Up to `length` bytes, grown as they come: the length is somebody else's claim.
-Result<std::vector<std::byte>> readAtMost(Source &source, size_t length)
-{
-    std::vector<std::byte> out;
-    TRY(source.appendUpTo(out, length));
-    return out;
-}
-
-Result<std::vector<std::byte>> completeHeader(Source &source, std::span<const std::byte> start, size_t size)
-{
-    std::vector<std::byte> out(start.begin(), start.end());
-    TRY(source.appendUpTo(out, size - start.size()));
-    return out;
-}
-
 Result<void> verifyLibvirtHead(Findings &findings, Source &source, Head &head)
 {
-    const auto raw = TRY(completeHeader(source, head.start, savefileHeaderSize));
-    const auto header = decodeSavefileHeader(raw);
+    TRY(source.appendUpTo(head.start, savefileHeaderSize - head.start.size()));
+    const auto header = decodeSavefileHeader(head.start);
     if (!header) {
         head.broken = true;
         return findings.end(0, tr("image header"), header.error());
     }
-    const auto body = TRY(readAtMost(source, header->xmlLength));
+    std::vector<std::byte> body;
+    TRY(source.appendUpTo(body, header->xmlLength));
     const auto xml = findSavefileXml(*header, body);
     if (!xml)
         TRY(findings.end(savefileHeaderSize, tr("domain XML"), xml.error()));
     head.legacy = header->version == SavefileVersion::Legacy;
     head.stream = StreamKind::Libxl;
+    if (header->extension && header->extension->layout == SavefileLayout::Aligned)
+        head.index = header->extension->index;
     return {};
 }
 
 Result<void> verifyXlHead(Findings &findings, Source &source, Head &head)
 {
-    const auto raw = TRY(completeHeader(source, head.start, xlSavefileHeaderSize));
-    const auto header = decodeXlSavefileHeader(raw);
+    TRY(source.appendUpTo(head.start, xlSavefileHeaderSize - head.start.size()));
+    const auto header = decodeXlSavefileHeader(head.start);
     if (!header) {
         head.broken = true;
         return findings.end(0, tr("image header"), header.error());
     }
-    const auto data = TRY(readAtMost(source, header->dataLength));
+    std::vector<std::byte> data;
+    TRY(source.appendUpTo(data, header->dataLength));
     const auto config = findXlSavefileConfig(*header, data);
     if (!config)
         TRY(findings.end(xlSavefileHeaderSize, tr("optional data"), config.error()));
@@ -237,7 +238,7 @@ Result<void> verifyXlHead(Findings &findings, Source &source, Head &head)
 Result<Head> verifyHead(Findings &findings, Source &source)
 {
     Head head;
-    head.start = TRY(readAtMost(source, legacy::sniffLength));
+    TRY(source.appendUpTo(head.start, legacy::sniffLength));
     const std::string_view magic = asText(head.start);
     // Other images that libvirt knows are refused by its header's decoder, with their names.
     constexpr std::array known{"libvirt-", "LibvirtQ", "LinuxGue"};
@@ -283,7 +284,7 @@ Result<Report> verifyImage(int fd, const VerifyOptions &options)
     if (head.legacy)
         TRY(verifyLegacy(findings, source, options, {}));
     else
-        TRY(verifyRecords(findings, source, options, head.stream));
+        TRY(verifyRecords(findings, source, options, head.stream, head.index));
     TRY(source.settle());
     return findings.takeReport();
 }

@@ -19,6 +19,13 @@ namespace {
 
 constexpr size_t pageDataHeadSize = 8;
 constexpr size_t wordStep = 64 * 1024;
+constexpr uint64_t typeMask = ~uint64_t{0} << libxc::pageTypeShift;
+
+// Of all the words of a stream, so that it is not decodePageWord(), which makes results.
+libxc::PageType typeOf(uint64_t word)
+{
+    return static_cast<libxc::PageType>(word >> libxc::pageTypeShift);
+}
 
 /// A part of a source: what a visitor may read, or not.
 class PartSource final : public Source
@@ -296,10 +303,10 @@ Result<std::optional<Walker::Complaint>> Walker::checkWords(uint64_t dataOffset)
     uint64_t withData = 0;
     const uint64_t begin = dataOffset - words_.size() * sizeof(uint64_t);
     for (size_t i = 0; i < words_.size(); i++) {
-        const auto word = libxc::decodePageWord(words_[i]);
-        if (!word)
-            return std::optional(Complaint{begin + i * sizeof(uint64_t), word.error()});
-        withData += hasData(word->type) ? 1 : 0;
+        const auto type = typeOf(words_[i]);
+        if (words_[i] & ~typeMask & ~libxc::pfnMask || !isValid(type))
+            return std::optional(Complaint{begin + i * sizeof(uint64_t), libxc::decodePageWord(words_[i]).error()});
+        withData += hasData(type) ? 1 : 0;
     }
     if (dataOffset + withData * pageSize != record_.bodyOffset() + record_.length)
         return std::optional(Complaint{record_.offset, makeError(ErrorCode::BadFormat,
@@ -316,6 +323,8 @@ Result<void> Walker::deliverPages(Source &body)
         fillPiece(i, at, /* onlyWithData= */ false);
         TRY(visitor_.pages(record_, piece_));
     }
+    if (!visitor_.wantsPageData())
+        return {};
     at = dataOffset;
     for (size_t i = 0; i < words_.size(); i += libxc::pagesPerRecord) {
         fillPiece(i, at, /* onlyWithData= */ true);
@@ -334,8 +343,7 @@ void Walker::fillPiece(size_t first, uint64_t &at, bool onlyWithData)
     const size_t end = std::min<size_t>(words_.size(), first + libxc::pagesPerRecord);
     for (size_t i = first; i < end; i++) {
         // Checked by checkWords().
-        const libxc::PageWord word{Pfn{words_[i] & libxc::pfnMask},
-                                   static_cast<libxc::PageType>(words_[i] >> libxc::pageTypeShift)};
+        const libxc::PageWord word{Pfn{words_[i] & libxc::pfnMask}, typeOf(words_[i])};
         if (!onlyWithData || hasData(word.type))
             piece_.push_back({word, at});
         if (hasData(word.type))

@@ -73,8 +73,9 @@ public:
     /// are larger than Xen's come in pieces.
     virtual base::Result<void> pages(const RecordAt &record, std::span<const PageAt> pages);
     /// After all words of the record, piece by piece again: the data of those pages that
-    /// have some, and only they are in `pages`: pageSize bytes each.
+    /// have some, and only they are in `pages`: pageSize bytes each. Who wants none is not asked.
     virtual base::Result<void> pageData(const RecordAt &record, std::span<const PageAt> pages, Source &data);
+    virtual bool wantsPageData() const { return true; }
 
     /// A record breaks the format, at `offset`, but the walk can go on behind it: padding that
     /// is not zero, a length above Xen's limit, a PAGE_DATA whose words are wrong or do not

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // usage: fuzz_seeds TARGET FOLDER: write the good streams that a fuzz target begins with.
+#include "stream/libxc_bodies.h"
 #include "stream/xl_savefile.h"
 #include "tests/stream/legacy_streams.h"
 
@@ -9,12 +10,28 @@
 using namespace godwit::tests;
 using godwit::stream::legacy::Width;
 
+static std::vector<Bytes> goodBodies()
+{
+    using namespace godwit::stream;
+    const libxc::HvmParam param{1, 5};
+    return {libxc::encodePvInfo({8, 4}), libxc::encodeP2mFrames({0, 511, {}}), libxc::encodeTscInfo({}),
+            libxc::encodeEmptyHvmContext(), libxc::encodeHvmParams(std::span(&param, 1)),
+            libxl::encodeEmulatorHeader({}), bytesOf({"key\0value\0", 10})};
+}
+
 static std::vector<Bytes> seedsOf(std::string_view target)
 {
     if (target == "libxc")
         return {goodLibxcStream()};
     if (target == "libxl")
         return {goodLibxlStream()};
+    if (target == "pages")
+        return {concat({record(godwit::stream::libxc::RecordType::PageData, pageData({{godwit::base::Pfn{2}}})),
+                        record(godwit::stream::libxc::RecordType::End)})};
+    if (target == "bodies")
+        return goodBodies();
+    if (target == "image" || target == "paged")
+        return {alignedImage()};
     if (target == "verify")
         return {goodLibxlStream(), goodLibxcStream()};
     if (target == "savefile") {

@@ -36,6 +36,7 @@ TEST(MutatedStreams, NeverCrashTheVerifier)
     mutate(goodLibxlStream(), checkVerifier, 20000);
     mutate(goodLibxcStream(), checkVerifier, 10000);
 }
+TEST(MutatedStreams, NeverCrashTheVerifierOfImages) { mutate(alignedImage(), checkImage, 3000); }
 TEST(MutatedStreams, NeverCrashTheReaderOfAnAlignedImagesHead) { mutate(goodAlignedSavefile(), checkSavefileReader, 20000); }
 
 } // namespace godwit::stream

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "tests/stream/streams.h"
 
+#include "stream/aligned.h"
+#include "stream/hvm_context.h"
+#include "stream/libxc_bodies.h"
 #include "stream/libxc_writer.h"
-#include "stream/savefile.h"
 #include "stream/verify.h"
 #include "stream/xl_savefile.h"
 
 #include <algorithm>
 #include <cstring>
 #include <sys/mman.h>
+#include <tuple>
 #include <unistd.h>
 
 namespace godwit::tests {
@@ -166,6 +169,33 @@ Bytes goodAlignedSavefile()
                                   {stream::SavefileLayout::Aligned, stream::SavedState::Running}, 4096).value();
 }
 
+Bytes alignedImage(const stream::AlignedIndex &claimed, const std::function<void(uint64_t, std::vector<uint64_t> &)> &change,
+                   const Bytes &behindTheFirst)
+{
+    const std::vector<stream::PageRun> memory{{Pfn{0}, 12}, {Pfn{100}, 10}};
+    const auto layout = stream::AlignedLayout::make(alignedIndex, memory).value();
+    MemorySink sink;
+    std::ignore = layout.writeStreamHead(sink, {libxc::DomainType::X86Hvm, 4, 17});
+    for (uint64_t number = 0; number < layout.batches(); number++) {
+        const stream::Batch batch = layout.batch(number);
+        Bytes head = layout.encodeHead(batch);
+        constexpr size_t wordsAt = 16;
+        std::vector<uint64_t> words((head.size() - wordsAt) / sizeof(uint64_t));
+        std::memcpy(words.data(), &head[wordsAt], words.size() * sizeof(uint64_t));
+        if (change)
+            change(number, words);
+        std::memcpy(&head[wordsAt], words.data(), words.size() * sizeof(uint64_t));
+        head.resize(head.size() + batch.pages * pageSize, static_cast<std::byte>(number + 1));
+        std::ignore = sink.write(head);
+        std::ignore = sink.write(number == 0 ? behindTheFirst : Bytes());
+    }
+    std::ignore = libxc::writeHvmTail(sink, {}, libxc::encodeEmptyHvmContext(), {});
+    std::ignore = libxl::writeTail(sink, bytesOf("QEVM state"));
+    const auto head = stream::encodeSavefile("<domain type='qemu'/>",
+                                             {stream::SavefileLayout::Aligned, stream::SavedState::Running, claimed}, pageSize);
+    return concat({head.value(), sink.data});
+}
+
 template <typename T>
 static bool explains(const Result<T> &result)
 {
@@ -207,18 +237,47 @@ static bool isOnlyRefused(const std::string &message)
     return message.find("checkpointed streams") != message.npos || message.find("comes a second time") != message.npos;
 }
 
+bool checkPagesReader(std::span<const std::byte> data)
+{
+    MemorySource source(data);
+    SkippingHandler handler;
+    return explains(libxc::readPages(source, handler)) && source.offset() <= data.size();
+}
+
+bool checkBodies(std::span<const std::byte> data)
+{
+    using libxc::PvInfo;
+    using Type = libxc::RecordType;
+    bool good = explains(libxc::decodePvInfo(data)) && explains(libxc::decodeVcpuMsrs(data)) &&
+                explains(libxc::decodeSharedInfo(data)) && explains(libxc::decodeCpuidPolicy(data)) &&
+                explains(libxc::decodeMsrPolicy(data)) && explains(libxc::decodeDirtyPfns(data)) &&
+                explains(libxc::decodeTscInfo(data)) && explains(libxc::decodeHvmParams(data)) &&
+                explains(stream::hvm::decodeContext(data)) && explains(libxl::decodeEmulatorHeader(data)) &&
+                explains(libxl::decodeXenstorePairs(data)) && explains(libxl::decodeCheckpointState(data));
+    for (const PvInfo &guest : {PvInfo{4, 3}, PvInfo{8, 4}}) {
+        good = good && explains(libxc::decodeP2mFrames(data, guest));
+        for (const Type type : {Type::X86PvVcpuBasic, Type::X86PvVcpuExtended, Type::X86PvVcpuXsave, Type::X86PvVcpuMsrs})
+            good = good && explains(libxc::decodeVcpuContext(type, data, guest));
+    }
+    return good;
+}
+
+/// Bounded findings, each in the input, that explain.
+static bool isSound(const stream::Report &report, size_t most, size_t size)
+{
+    return report.findings.size() == std::min<uint64_t>(most, report.errors + report.warnings) &&
+           std::ranges::all_of(report.findings, [&](const stream::Finding &finding) {
+               return !finding.place.empty() && !finding.message.empty() && finding.offset <= size;
+           });
+}
+
 bool checkVerifier(std::span<const std::byte> data)
 {
     constexpr size_t most = 10;
     MemorySource source(data);
     const auto report = stream::verifyStream(source, {.maxFindings = most});
-    if (!report || source.offset() > data.size())
+    if (!report || source.offset() > data.size() || !isSound(*report, most, data.size()))
         return false;
-    if (report->findings.size() != std::min<uint64_t>(most, report->errors + report->warnings))
-        return false;
-    for (const auto &finding : report->findings)
-        if (finding.place.empty() || finding.message.empty() || finding.offset > data.size())
-            return false;
     if (!report->isValid())
         return true;
     // The readers know nothing of the verifier.
@@ -229,6 +288,43 @@ bool checkVerifier(std::span<const std::byte> data)
     const auto readLibxl = isLibxl ? libxl::readStream(again, handler) : std::optional<libxl::DeviceState>();
     return report->complete && (read || isOnlyRefused(read.error().message)) &&
            (readLibxl || isOnlyRefused(readLibxl.error().message));
+}
+
+/// Places are in the order of the pages, and inside the image.
+static bool checkIndex(const stream::AlignedIndex &index, std::span<const std::byte> numbers)
+{
+    std::vector<stream::PageRun> memory;
+    for (; numbers.size() >= 8 && memory.size() < 4; numbers = numbers.subspan(8)) {
+        Reader in(numbers);
+        const uint64_t gap = in.u32().value(), pages = in.u32().value();
+        memory.push_back({Pfn{memory.empty() ? gap : memory.back().first.value + memory.back().pages + gap}, pages});
+    }
+    const auto layout = stream::AlignedLayout::make(index, memory);
+    if (!layout)
+        return explains(layout);
+    for (const uint64_t number : {uint64_t{0}, layout->batches() / 2, layout->batches() - 1}) {
+        const stream::Batch batch = layout->batch(number);
+        if (batch.pages == 0 || batch.pages > index.batchPages || batch.dataOffset + batch.pages * pageSize > layout->end() ||
+            layout->batchOf(batch.first) != number || layout->pageOffset(batch.first) != batch.dataOffset ||
+            layout->encodeHead(batch).size() != index.headSize)
+            return false;
+    }
+    return true;
+}
+
+bool checkImage(std::span<const std::byte> data)
+{
+    constexpr size_t most = 10;
+    const UniqueFd file = fileWith(data);
+    const auto report = stream::verifyImage(file.get(), {.maxFindings = most});
+    if (!report || !isSound(*report, most, data.size()) || ::lseek(file.get(), 0, SEEK_SET) != 0)
+        return false;
+    const auto head = stream::readSavefile(file.get());
+    if (!head)
+        return explains(head);
+    const auto &extension = head->header.extension;
+    return !extension || extension->layout != stream::SavefileLayout::Aligned ||
+           checkIndex(extension->index, std::as_bytes(std::span(head->xml)));
 }
 
 } // namespace godwit::tests

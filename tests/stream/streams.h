@@ -6,7 +6,9 @@
 #include "base/bytes.h"
 #include "base/unique_fd.h"
 #include "stream/libxl_stream.h"
+#include "stream/savefile.h"
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -93,12 +95,24 @@ Bytes goodLibxcStream();
 Bytes goodLibxlStream();
 Bytes goodSavefile();
 Bytes goodAlignedSavefile();
+/// An aligned image of 22 pages, 12 from page 0 and 10 from page 100 on, in four batches; its head
+/// says `claimed`. `change` is given each batch's words before they are written.
+inline constexpr stream::AlignedIndex alignedIndex{.firstBatch = 8192, .headSize = 4096, .batchPages = 8};
+Bytes alignedImage(const stream::AlignedIndex &claimed = alignedIndex,
+                   const std::function<void(uint64_t batch, std::vector<uint64_t> &words)> &change = {},
+                   const Bytes &behindTheFirst = {});
 
 /// Run every reader over any bytes: no crash, and an error has a message. False otherwise.
 bool checkLibxcReader(std::span<const std::byte> data);
 bool checkLibxlReader(std::span<const std::byte> data);
 bool checkSavefileReader(std::span<const std::byte> data);
+/// What comes on a migration's further connections.
+bool checkPagesReader(std::span<const std::byte> data);
+/// The bodies of records: each decoder over the same bytes.
+bool checkBodies(std::span<const std::byte> data);
 /// Verify any bytes as a stream: bounded findings that explain; and what is good can be read.
 bool checkVerifier(std::span<const std::byte> data);
+/// The same as an image, head included; and an aligned one's index over any memory.
+bool checkImage(std::span<const std::byte> data);
 
 } // namespace godwit::tests
