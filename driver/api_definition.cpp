@@ -151,6 +151,24 @@ static Result<conf::Text> getXmlDesc(virDomainPtr handle, unsigned flags)
     return domain.host().format(&shown, virDomainDefFormatConvertXMLFlags(flags));
 }
 
+static Result<conf::Text> xmlFromNative(virConnectPtr connection, const char *format, const char *native, unsigned flags)
+{
+    TRY(checkFlags(flags, 0));
+    TRY(access<virConnectDomainXMLFromNativeEnsureACL>(connection));
+    Host &host = hostOf(connection);
+    auto def = TRY(host.hypervisor().fromNative(format, native, host.xmlOption()));
+    return host.format(def.get(), VIR_DOMAIN_DEF_FORMAT_INACTIVE);
+}
+
+static Result<conf::Text> xmlToNative(virConnectPtr connection, const char *format, const char *xml, unsigned flags)
+{
+    TRY(checkFlags(flags, 0));
+    TRY(access<virConnectDomainXMLToNativeEnsureACL>(connection));
+    Host &host = hostOf(connection);
+    auto def = TRY(host.parse(xml, VIR_DOMAIN_DEF_PARSE_INACTIVE));
+    return host.hypervisor().toNative(format, def.get(), connection);
+}
+
 static Result<void> getAutostart(virDomainPtr handle, int *autostart)
 {
     Domain domain = TRY(findDomain(handle));
@@ -311,6 +329,8 @@ void fillDefinitionApi(virHypervisorDriver &table)
     table.domainUndefine = entry<undefine>;
     table.domainUndefineFlags = entry<undefineFlags>;
     table.domainGetXMLDesc = entry<getXmlDesc>;
+    table.connectDomainXMLFromNative = entry<xmlFromNative>;
+    table.connectDomainXMLToNative = entry<xmlToNative>;
     table.domainGetAutostart = entry<getAutostart>;
     table.domainSetAutostart = entry<setAutostart>;
     table.domainSetMetadata = entry<setMetadata>;

@@ -163,7 +163,7 @@ Result<conf::DomainDef> Hypervisor::fromNative(const char *format, const char *,
     return makeError(ErrorCode::InvalidArgument, tr("configuration format '%s' is not known"), format);
 }
 
-Result<std::string> Hypervisor::toNative(const char *format, virDomainDef *)
+Result<conf::Text> Hypervisor::toNative(const char *format, virDomainDef *, virConnectPtr)
 {
     return makeError(ErrorCode::InvalidArgument, tr("configuration format '%s' is not known"), format);
 }

@@ -287,6 +287,10 @@ struct DefinitionTraits {
     virXMLNamespace xmlNamespace;
 };
 
+/// What `xl save` puts before a stream.
+inline constexpr const char *savedXlFormat = "xl-json";   ///< libxl's record of the domain
+inline constexpr const char *xlFormat = "xen-xl";         ///< xl's own words, of old images
+
 /// One per Host.
 class Hypervisor
 {
@@ -313,9 +317,11 @@ public:
     virtual base::Result<std::vector<uint64_t>> cellsFreeMemory(int first, int count);
     virtual base::Result<std::string> schedulerType();
 
-    /// A definition from and to another program's configuration format; `format` names it.
+    /// A definition from and to another program's configuration format; `format` names it:
+    /// as libvirt's conversion functions do, or as a saved image of another program has it.
     virtual base::Result<conf::DomainDef> fromNative(const char *format, const char *text, virDomainXMLOption *option);
-    virtual base::Result<std::string> toNative(const char *format, virDomainDef *def);
+    /// `connection`: whose networks the definition's interfaces name.
+    virtual base::Result<conf::Text> toNative(const char *format, virDomainDef *def, virConnectPtr connection);
     /// Refuse a guest for which this host has not enough memory left.
     virtual base::Result<void> checkMemory(const virDomainDef *def);
 

@@ -96,11 +96,20 @@ Result<void> saveDomain(Domain &domain, const std::string &path, const SaveOptio
     return domain::destroyDomain(domain, false, VIR_DOMAIN_SHUTOFF_SAVED, VIR_DOMAIN_EVENT_STOPPED_SAVED);
 }
 
+static Result<conf::DomainDef> parseNative(Host &host, const ImageReader::Native &native)
+{
+    return host.hypervisor().fromNative(native.format, native.text.c_str(), host.xmlOption());
+}
+
 Result<Image> openImage(Host &host, const std::string &path, const char *xml)
 {
     constexpr unsigned parse = VIR_DOMAIN_DEF_PARSE_INACTIVE | VIR_DOMAIN_DEF_PARSE_SKIP_VALIDATE;
     ImageReader file = TRY(ImageReader::open(path));
-    conf::DomainDef def = TRY_IN("'" + path + "'", host.parse(file.head.xml.c_str(), parse));
+    // What xl's configuration has no words for, XML that is given says.
+    if (xml && file.native)
+        return Image{std::move(file), TRY(host.parse(xml, parse))};
+    conf::DomainDef def = TRY_IN("'" + path + "'", file.native ? parseNative(host, *file.native)
+                                                               : host.parse(file.head.xml.c_str(), parse));
     if (xml) {
         conf::DomainDef other = TRY(host.parse(xml, parse));
         if (!virDomainDefCheckABIStability(def.get(), other.get(), host.xmlOption()))

@@ -4,6 +4,8 @@
 #include "base/i18n.h"
 #include "base/strprintf.h"
 #include "base/units.h"
+#include "hypervisor/hypervisor.h"
+#include "stream/xl_savefile.h"
 
 #include <cerrno>
 #include <cstdlib>
@@ -100,6 +102,17 @@ Result<void> ImageWriter::commit()
     return {};
 }
 
+static Result<ImageReader> openXlImage(const std::string &path, UniqueFd fd)
+{
+    stream::XlSavefile xl = TRY(stream::readXlSavefile(fd.get()));
+    stream::Savefile head;
+    head.header.version = xl.header.isLegacy() ? stream::SavefileVersion::Legacy : stream::SavefileVersion::Libxl2;
+    head.streamOffset = xl.streamOffset;
+    const bool json = xl.header.mandatoryFlags & stream::xlFlagJson;
+    ImageReader::Native native{json ? hypervisor::savedXlFormat : hypervisor::xlFormat, xl.config.value_or("")};
+    return ImageReader{path, std::move(head), std::move(fd), std::move(native)};
+}
+
 Result<ImageReader> ImageReader::open(const std::string &path)
 {
     // Non-blocking: a FIFO must not hold us up before it is refused.
@@ -109,8 +122,12 @@ Result<ImageReader> ImageReader::open(const std::string &path)
         return systemError(errno, tr("cannot open '%s'"), path.c_str());
     if (!S_ISREG(status.st_mode))
         return makeError(ErrorCode::InvalidArgument, tr("'%s' is no regular file"), path.c_str());
+    std::array<std::byte, stream::xlSavefileHeaderSize> start;
+    const ssize_t got = ::pread(fd.get(), start.data(), start.size(), 0);
+    if (got > 0 && stream::isXlSavefile(std::span(start).first(static_cast<size_t>(got))))
+        return TRY_IN("'" + path + "'", openXlImage(path, std::move(fd)));
     stream::Savefile head = TRY_IN("'" + path + "'", stream::readSavefile(fd.get()));
-    return ImageReader{path, std::move(head), std::move(fd)};
+    return ImageReader{path, std::move(head), std::move(fd), {}};
 }
 
 std::optional<stream::AlignedIndex> ImageReader::index() const

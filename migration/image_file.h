@@ -47,8 +47,14 @@ private:
 /// An image that is there.
 struct ImageReader {
     std::string path;
-    stream::Savefile head;
-    base::UniqueFd fd;   ///< positioned at the stream
+    stream::Savefile head;   ///< of xl's images only the version
+    base::UniqueFd fd;       ///< positioned at the stream
+    /// What stands in an image of xl's in the place of XML.
+    struct Native {
+        const char *format;   ///< see Hypervisor::fromNative()
+        std::string text;
+    };
+    std::optional<Native> native;
 
     static base::Result<ImageReader> open(const std::string &path);
     /// Nothing for a plain image.

@@ -2,6 +2,7 @@
 #include "stream/xl_savefile.h"
 
 #include "base/i18n.h"
+#include "stream/fd_io.h"
 
 namespace godwit::stream {
 
@@ -83,6 +84,20 @@ Result<std::vector<std::byte>> encodeXlSavefile(const XlSavefile &savefile)
     out.u32(static_cast<uint32_t>(data.size()));
     out.bytes(data.data());
     return out.take();
+}
+
+Result<XlSavefile> readXlSavefile(int fd)
+{
+    FdSource source(fd);
+    std::array<std::byte, xlSavefileHeaderSize> raw;
+    XlSavefile out;
+    const size_t got = TRY(source.readUpTo(raw));
+    out.header = TRY(decodeXlSavefileHeader(std::span(raw).first(got)));
+    std::vector<std::byte> data;
+    TRY(source.appendUpTo(data, out.header.dataLength));
+    out.config = TRY(decodeXlSavefileData(out.header, data));
+    out.streamOffset = source.offset();
+    return out;
 }
 
 } // namespace godwit::stream

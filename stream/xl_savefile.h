@@ -47,4 +47,7 @@ base::Result<std::optional<std::string_view>> findXlSavefileConfig(const XlSavef
 base::Result<std::optional<std::string>> decodeXlSavefileData(const XlSavefileHeader &header,
                                                               std::span<const std::byte> data);
 
+/// Read the head of an image; `fd` then stands at the stream's first byte.
+base::Result<XlSavefile> readXlSavefile(int fd);
+
 } // namespace godwit::stream

@@ -320,9 +320,9 @@ Result<void> buildInfo(const ConfigContext &context, const virDomainDef *def, li
         pv(def, info);
     info->shadow_memkb = libxl_get_required_shadow_memory(info->max_memkb, static_cast<unsigned>(info->max_vcpus));
     if (const auto *extra = static_cast<const XenCommandLine *>(def->namespaceData)) {
-        info->extra = array<char *>(extra->arguments.size() + 1);
-        for (size_t i = 0; i < extra->arguments.size(); i++)
-            info->extra[i] = copy(extra->arguments[i].c_str());
+        info->extra = array<char *>(extra->count + 1);
+        for (size_t i = 0; i < extra->count; i++)
+            info->extra[i] = copy(extra->arguments[i]);
     }
     return {};
 }

@@ -46,6 +46,15 @@ const char *libvirtCpuFeature(const char *name)
     return name;
 }
 
+static void freeCommandLine(void *data)
+{
+    auto *extra = static_cast<XenCommandLine *>(data);
+    for (size_t i = 0; i < extra->count; i++)
+        g_free(extra->arguments[i]);
+    g_free(extra->arguments);
+    g_free(extra);
+}
+
 static int parseCommandLine(xmlXPathContextPtr context, void **data)
 {
     xmlNodePtr *nodes = nullptr;
@@ -53,33 +62,29 @@ static int parseCommandLine(xmlXPathContextPtr context, void **data)
     std::unique_ptr<xmlNodePtr, conf::FreeWith<g_free>> owner(nodes);
     if (count <= 0)
         return count;
-    auto extra = std::make_unique<XenCommandLine>();
+    std::unique_ptr<XenCommandLine, conf::FreeWith<freeCommandLine>> extra(g_new0(XenCommandLine, 1));
+    extra->arguments = g_new0(char *, static_cast<size_t>(count) + 1);
     for (int i = 0; i < count; i++) {
         conf::Text value(virXMLPropString(nodes[i], "value"));
         if (!value) {
             conf::raise(makeError(base::ErrorCode::InvalidArgument, "%s", tr("an <xen:arg> has no value")));
             return -1;
         }
-        extra->arguments.emplace_back(value.get());
+        extra->arguments[extra->count++] = value.release();
     }
     *data = extra.release();
     return 0;
 }
 
-static void freeCommandLine(void *data)
-{
-    delete static_cast<XenCommandLine *>(data);
-}
-
 static int formatCommandLine(virBuffer *out, void *data)
 {
     const auto *extra = static_cast<const XenCommandLine *>(data);
-    if (extra->arguments.empty())
+    if (extra->count == 0)
         return 0;
     virBufferAddLit(out, "<xen:commandline>\n");
     virBufferAdjustIndent(out, 2);
-    for (const std::string &argument : extra->arguments)
-        virBufferEscapeString(out, "<xen:arg value='%s'/>\n", argument.c_str());
+    for (size_t i = 0; i < extra->count; i++)
+        virBufferEscapeString(out, "<xen:arg value='%s'/>\n", extra->arguments[i]);
     virBufferAdjustIndent(out, -2);
     virBufferAddLit(out, "</xen:commandline>\n");
     return 0;

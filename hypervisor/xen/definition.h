@@ -25,9 +25,11 @@ libxl_device_model_version deviceModelOf(const virDomainDef *def);
 const char *xenCpuFeature(const char *name);
 const char *libvirtCpuFeature(const char *name);
 
-/// <xen:commandline>: further arguments for the device model. A definition's namespaceData.
+/// <xen:commandline>: further arguments for the device model. A definition's namespaceData, laid out
+/// as libvirt's libxlDomainXmlNsDef, which its reader of xl's files (native.h) leaves there.
 struct XenCommandLine {
-    std::vector<std::string> arguments;
+    size_t count = 0;
+    char **arguments = nullptr;
 };
 virXMLNamespace xenNamespace();
 

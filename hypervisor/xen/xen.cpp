@@ -8,6 +8,7 @@
 #include "hypervisor/xen/config.h"
 #include "hypervisor/xen/definition.h"
 #include "hypervisor/xen/guest.h"
+#include "hypervisor/xen/native.h"
 
 #include <mutex>
 #include <regex>
@@ -53,6 +54,11 @@ public:
     Result<std::vector<uint64_t>> cellsFreeMemory(int first, int count) override;
     Result<std::string> schedulerType() override;
     Result<void> checkMemory(const virDomainDef *def) override;
+    Result<conf::DomainDef> fromNative(const char *format, const char *text, virDomainXMLOption *option) override;
+    Result<conf::Text> toNative(const char *format, virDomainDef *def, virConnectPtr connection) override
+    {
+        return formatNative(format, def, connection);
+    }
 
     Result<void> complete(virDomainDef *def) override { return completeDefinition(def); }
     Result<void> completeDevice(virDomainDeviceDef *device, const virDomainDef *def) override
@@ -206,6 +212,12 @@ Result<void> Xen::checkSupport(const virDomainDef *def)
 {
     auto caps = conf::ObjectRef<virCaps>::adopt(TRY(capabilities()));
     return xen::checkSupport(def, caps.get());
+}
+
+Result<conf::DomainDef> Xen::fromNative(const char *format, const char *text, virDomainXMLOption *option)
+{
+    auto caps = conf::ObjectRef<virCaps>::adopt(TRY(capabilities()));
+    return parseNative(format, text, caps.get(), option);
 }
 
 // ---- memory ------------------------------------------------------------------------------

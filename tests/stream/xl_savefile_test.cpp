@@ -4,6 +4,8 @@
 
 #include <cstring>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 namespace godwit::stream {
 
@@ -108,6 +110,26 @@ TEST(XlSavefile, LimitsItsData)
     EXPECT_EQ(decodeXlSavefileData(header, bytesOf({"\3\0\0\0abcd", 8})).value(), "abc");
     header.dataLength = 3;
     EXPECT_FALSE(decodeXlSavefileData(header, Bytes(3)));
+}
+
+TEST(XlSavefile, IsReadFromAFileUpToTheStream)
+{
+    Bytes raw = encodeXlSavefile(good()).value();
+    const size_t head = raw.size();
+    raw.push_back(std::byte{7});
+    const UniqueFd file(::memfd_create("image", MFD_CLOEXEC));
+    ASSERT_EQ(::write(file.get(), raw.data(), raw.size()), static_cast<ssize_t>(raw.size()));
+    ASSERT_EQ(lseek(file.get(), 0, SEEK_SET), 0);
+    const auto read = readXlSavefile(file.get());
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(read->config, good().config);
+    EXPECT_EQ(read->streamOffset, head);
+    EXPECT_EQ(lseek(file.get(), 0, SEEK_CUR), static_cast<off_t>(head));
+    for (size_t length = 0; length < head; length++) {
+        ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(length)), 0);
+        ASSERT_EQ(lseek(file.get(), 0, SEEK_SET), 0);
+        EXPECT_FALSE(readXlSavefile(file.get())) << length;
+    }
 }
 
 } // namespace godwit::stream

@@ -84,6 +84,44 @@ class Migration(Moving):
         self.destination.use_driver("none", "KILL")
         self.assert_failed_and_runs_on(guest, console)
 
+    def test_a_destination_that_is_not_there(self):
+        guest, console = self.running_guest(self.source)
+        self.addCleanup(self.destination.use_driver, self.drivers[1])
+        self.destination.use_driver("none", "KILL")
+        for how in (["--live"], ["--live", "--p2p"]):
+            self.source.virsh_fails("migrate", *how, guest.name, TARGET)
+        self.assertEqual(self.state(self.source, guest)[0], "running")
+        self.assert_runs_on(guest, console)
+
+    def fail_at_the_end(self, last_deed):
+        """Let the destination's helper take all there is of a guest, and then do this and fail."""
+        self.destination.write("/tmp/helper", "#!/bin/bash\ncat <&$2 > /dev/null\n" + last_deed + "\nexit 1\n")
+        self.destination.run("chmod +x /tmp/helper; LIBXL_SAVE_HELPER=/tmp/helper /lab/daemon godwit")
+        self.addCleanup(self.destination.use_driver, self.drivers[1])
+
+    def test_a_destination_that_fails_at_the_end(self):
+        self.fail_at_the_end("")
+        guest, console = self.running_guest(self.source)
+        for how in (["--live"], ["--live", "--p2p"]):
+            with self.subTest(how):
+                console.mark()
+                error = self.source.virsh_fails("migrate", *how, guest.name, TARGET)
+                self.assertIn("helper", error)
+                self.assertEqual(self.state(self.source, guest)[0], "running")
+                self.assert_runs_on(guest, console)
+                wait_until(lambda: self.destination.run("xl list | wc -l") == "2", "the destination has cleaned up")
+        self.assert_never_ran_twice(console)
+
+    def test_a_destination_that_dies_at_the_end(self):
+        self.fail_at_the_end("kill -KILL $(cat /run/libvirtd.pid)")
+        guest, console = self.running_guest(self.source)
+        self.source.virsh_fails("migrate", "--live", guest.name, TARGET)
+        self.assertEqual(self.state(self.source, guest)[0], "running")
+        self.assert_runs_on(guest, console)
+        self.destination.use_driver("godwit")
+        wait_until(lambda: self.destination.run("xl list | wc -l") == "2", "the destination has cleaned up")
+        self.assert_never_ran_twice(console)
+
     def test_a_destination_without_memory_refuses(self):
         guest, console = self.running_guest(self.source)
         free = int(self.destination.run("xl info | awk '/^free_memory/ { print $3 }'"))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Guests on Xen into images and back, by Godwit; and what becomes of them when that fails."""
 from lab.case import Case
-from lab.guest import Guest, wait_until
+from lab.guest import Guest, silent_kernel, wait_until
 
 IMAGE = "/tmp/guest.image"
 
@@ -67,13 +67,22 @@ class Save(Case):
         self.assert_never_ran_twice(console)
 
     def test_a_guest_that_cannot_suspend_goes_on(self):
+        self.source.write("/tmp/silent", silent_kernel())
+        guest = Guest(kernel="/tmp/silent")
+        self.virsh("create", self.define_file(self.source, guest))
+        error = self.source.virsh_fails("save", guest.name, IMAGE)
+        self.assertIn("guest did not suspend", error)
+        self.assertEqual(self.state(self.source, guest)[0], "running")
+        self.assertNotRegex(self.source.run(f"xl list {guest.name} | awk 'NR > 1 {{ print $5 }}'"), "[psd]")
+        self.source.run(f"test ! -e {IMAGE}")
+
+    def test_a_guest_that_has_not_booted(self):
         guest = Guest()
         self.virsh("create", self.define_file(self.source, guest), "--paused")
-        # It has not booted: nobody in it answers the request to suspend.
-        error = self.source.virsh_fails("save", guest.name, IMAGE)
-        self.assertIn("suspend", error)
-        self.assertEqual(self.state(self.source, guest)[0], "paused")
+        self.virsh("save", guest.name, IMAGE)
         console = self.console(self.source, guest)
+        self.virsh("restore", IMAGE)
+        self.assertEqual(self.state(self.source, guest)[0], "paused")
         self.virsh("resume", guest.name)
         console.wait(r"^GUEST ready:")
 

@@ -31,7 +31,8 @@ conf::ObjectRef<virCaps> testCapabilities()
     for (int type : {VIR_DOMAIN_OSTYPE_HVM, VIR_DOMAIN_OSTYPE_XEN, VIR_DOMAIN_OSTYPE_XENPVH}) {
         const char *machine = machineOf(type);
         virCapsGuest *guest = virCapabilitiesAddGuest(caps.get(), static_cast<virDomainOSType>(type), VIR_ARCH_X86_64,
-                                                      "/usr/lib/xen/bin/qemu-system-i386", nullptr, 1,
+                                                      "/usr/lib/xen/bin/qemu-system-i386",
+                                                      type == VIR_DOMAIN_OSTYPE_HVM ? "/usr/lib/xen/boot/hvmloader" : nullptr, 1,
                                                       virCapabilitiesAllocMachines(&machine, 1));
         virCapabilitiesAddGuestDomain(guest, VIR_DOMAIN_VIRT_XEN, nullptr, nullptr, 0, nullptr);
     }

@@ -6,6 +6,7 @@ It is the guest of tests/guest, which guards its memory, with the kernel of the 
 import re
 import shlex
 import socket
+import struct
 import threading
 import time
 import uuid
@@ -32,6 +33,18 @@ def wait_until(condition, what, timeout=300, interval=1.0):
             raise TimeoutError(f"{what}: not within {timeout} s")
         time.sleep(interval)
     return value
+
+
+def silent_kernel():
+    """A PVH kernel (ELF, with Xen's note of its entry) that halts at once and answers nobody."""
+    base, offset = 0x100000, 0x1000
+    code = b"\xfb\xf4\xeb\xfd"  # sti; hlt; jmp to the hlt
+    note = struct.pack("<III4sI", 4, 4, 18, b"Xen\0", base)  # XEN_ELFNOTE_PHYS32_ENTRY
+    headers = struct.pack("<IIQQQQQQ", 1, 7, offset, base, base, len(code), len(code), 0x1000)
+    headers += struct.pack("<IIQQQQQQ", 4, 4, offset + 16, 0, 0, len(note), len(note), 4)
+    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+    head = ident + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, base, 64, 0, 0, 64, 56, 2, 64, 0, 0) + headers
+    return head.ljust(offset, b"\0") + code.ljust(16, b"\0") + note
 
 
 class Console:
@@ -75,9 +88,10 @@ def ticks(text):
 
 
 class Guest:
-    def __init__(self, name="guest", kind="pvh", memory=128, fill=16, rate=200, vcpus=1, devices=""):
+    def __init__(self, name="guest", kind="pvh", memory=128, fill=16, rate=200, vcpus=1, devices="", kernel=None):
         self.name, self.kind, self.memory, self.vcpus, self.devices = name, kind, memory, vcpus, devices
         self.fill, self.rate = fill, rate
+        self.os = OS[kind] if kernel is None else re.sub("<kernel>.*</kernel>", f"<kernel>{kernel}</kernel>", OS[kind])
         self.uuid = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{kind}.lab"))
         self.command_line = f"console=hvc0 loglevel=4 mitigations=off fill={fill} rate={rate}"
 
@@ -90,7 +104,7 @@ class Guest:
   <memory unit='MiB'>{values['memory']}</memory>
   <vcpu>{values['vcpus']}</vcpu>
   <os>
-    {OS[values['kind']]}
+    {values['os']}
     <initrd>/guest/initrd</initrd>
     <cmdline>{values['command_line']}</cmdline>
   </os>
