@@ -83,6 +83,25 @@ TEST_F(SettingsTest, OfAFileReplaceTheDefaults)
     EXPECT_FALSE(settings->restoreOnDemand);
 }
 
+TEST_F(SettingsTest, OfTlsAreThoseOfQemuConf)
+{
+    auto settings = embedded("default_tls_x509_cert_dir = \"/all\"\ndefault_tls_x509_verify = 0\n");
+    ASSERT_TRUE(settings) << settings.error().message;
+    // A host with a directory for migrations alone uses that.
+    EXPECT_THAT(settings->tlsDirectory, testing::AnyOf("/all", "/etc/pki/libvirt-migrate"));
+    EXPECT_FALSE(settings->tlsVerify);
+    EXPECT_FALSE(settings->tlsForce);
+    settings = embedded("default_tls_x509_cert_dir = \"/all\"\ndefault_tls_x509_verify = 0\n"
+                        "migrate_tls_x509_cert_dir = \"/migrate\"\nmigrate_tls_x509_verify = 1\nmigrate_tls_force = 1\n");
+    ASSERT_TRUE(settings) << settings.error().message;
+    EXPECT_EQ(settings->tlsDirectory, "/migrate");
+    EXPECT_TRUE(settings->tlsVerify);
+    EXPECT_TRUE(settings->tlsForce);
+    for (const char *line : {"migrate_tls_x509_cert_dir = \"relative\"", "default_tls_x509_cert_dir = \"relative\"",
+                             "migrate_tls_force = \"yes\"", "migrate_tls_x509_verify = 2"})
+        EXPECT_FALSE(embedded(line)) << line;
+}
+
 TEST_F(SettingsTest, AreHeldToTheirLimits)
 {
     for (const char *line : {"migration_port_min = 1", "migration_port_min = 49214", "migration_port_max = 65535",

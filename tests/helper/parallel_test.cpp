@@ -2,6 +2,7 @@
 // A migration over several connections, with real helpers.
 #include "base/strprintf.h"
 #include "channel/preface.h"
+#include "tests/channel/certificates.h"
 #include "tests/engine/test_guest.h"
 #include "tests/helper/helper_process.h"
 
@@ -31,6 +32,7 @@ struct Parallel : testing::Test {
     {
         Restore request{.guest = "test", .regions = oneRegion(memoryPages), .kind = StreamKind::Listener};
         request.secret = testSecret;
+        request.tls = destinationTls;
         request.connections = connections;
         return request;
     }
@@ -46,6 +48,7 @@ struct Parallel : testing::Test {
         request.regions = oneRegion(memoryPages);
         request.kind = StreamKind::Channel;
         request.secret = testSecret;
+        request.tls = sourceTls;
         std::vector<UniqueFd> sockets;
         while (sockets.size() < connections)
             sockets.push_back(connectTo(port));
@@ -75,6 +78,7 @@ struct Parallel : testing::Test {
     UniqueFd ram = makeRam(memoryPages), copy = makeRam(memoryPages);
     UniqueFd listener;
     uint16_t port = 0;
+    Tls sourceTls, destinationTls;
     HelperProcess source, destination;
     Message sourceEnd, destinationEnd;
 };
@@ -258,4 +262,53 @@ TEST_F(Parallel, GivesUpWhenAConnectionIsMissing)
     destination.restore(request, copy.get(), listener.get());
     const Stranger first(port, 0, 2);
     EXPECT_EQ(failureOf(destination.run()), "the source made only 1 of its 2 connections");
+}
+
+// ---- with TLS: the helpers read their keys before their sandbox closes -----------------------
+
+TEST_F(Parallel, IsEncryptedOnEveryConnection)
+{
+    const Certificates files;
+    sourceTls = {files.directory(), true, "localhost"};
+    destinationTls = {files.directory(), true, {}};
+    begin(3);
+    run();
+    expectSame();
+}
+
+TEST_F(Parallel, ShowsNothingToADestinationOfAnotherName)
+{
+    const Certificates files;
+    sourceTls = {files.directory(), true, "elsewhere"};
+    destinationTls = {files.directory(), true, {}};
+    destination.restore(restoreOver(1), copy.get(), listener.get());
+    send(1);
+    sourceEnd = source.run();
+    EXPECT_NE(failureOf(sourceEnd).find("TLS with 'elsewhere'"), std::string::npos) << failureOf(sourceEnd);
+    destination.closeControl();
+}
+
+TEST_F(Parallel, NamesAKeyThatIsMissing)
+{
+    const Certificates files;
+    files.remove("server-key.pem");
+    destinationTls = {files.directory(), true, {}};
+    destination.restore(restoreOver(1), copy.get(), listener.get());
+    destinationEnd = destination.run();
+    EXPECT_NE(failureOf(destinationEnd).find("server-key.pem"), std::string::npos) << failureOf(destinationEnd);
+}
+
+TEST_F(Parallel, TakesNothingInTheClearWhereTlsWasAgreedOn)
+{
+    const Certificates files;
+    destinationTls = {files.directory(), true, {}};
+    Restore request = restoreOver(1);
+    request.connectTimeoutMs = 1000;
+    destination.restore(request, copy.get(), listener.get());
+    send(1);   // without TLS
+    std::thread other([this] { destinationEnd = destination.run(); });
+    sourceEnd = source.run();
+    other.join();
+    EXPECT_NE(failureOf(sourceEnd), "");
+    EXPECT_NE(failureOf(destinationEnd), "");
 }

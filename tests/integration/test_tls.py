@@ -4,6 +4,9 @@
 from harness import certificates, tap
 from harness.case import Case
 from harness.guest import state
+from harness.peer import CHANGE_PROTECTION, LIVE, Peer, PeerError, stock_cookie
+
+TLS = 1 << 16   # VIR_MIGRATE_TLS
 
 
 class Tls(Case):
@@ -47,6 +50,49 @@ class Tls(Case):
         self.assertEqual(state(self.source.virsh, "guest")[0], "running")
         guest.assert_runs_on()
         guest.assert_never_ran_twice()
+
+    def test_peer_to_peer(self):
+        self.use_everywhere(migrate_tls_force=1)
+        guest = self.running_guest(self.source)
+        code, _, err = self.migrate("--p2p", "--tls", "--parallel")
+        self.assertEqual(code, 0, err)
+        guest.assert_runs_on()
+        message = self.target.virsh.fails("migrate", "guest", self.source.tcp_uri, "--live", "--p2p")
+        self.assertIn("with TLS only", message)
+        message = self.target.virsh.fails("migrate", "guest", self.source.tcp_uri, "--live", "--p2p", "--tls",
+                                          "--tls-destination", "elsewhere")
+        self.assertIn("TLS with 'elsewhere'", message)
+        self.assertEqual(state(self.target.virsh, "guest")[0], "running")
+        guest.assert_runs_on()
+        guest.assert_never_ran_twice()
+
+    def test_a_tunnel_is_encrypted_as_its_connection_is(self):
+        self.use_everywhere()
+        guest = self.running_guest(self.source)
+        self.assert_refused(guest, "not by --tls", "--p2p", "--tunnelled", "--tls", destination=None)
+
+    def test_peers_without_tls_are_refused_where_it_is_wanted(self):
+        self.use_everywhere()
+        guest = self.running_guest(self.source)
+        plain = f"<godwit><stream min='2' max='2'/><channels max='1'/><secret>{'ab' * 32}</secret></godwit>"
+        flags = LIVE | TLS | CHANGE_PROTECTION
+        source, target = Peer(self.source.tcp_uri), Peer(self.target.tcp_uri)
+        self.addCleanup(source.close)
+        self.addCleanup(target.close)
+        for child in ("", plain):
+            with self.subTest(child=child):
+                xml, cookie = source.begin("guest", flags)
+                self.assertIn("<tls/>", cookie)
+                answer = stock_cookie("guest", guest.uuid, child=child)
+                with self.assertRaisesRegex(PeerError, "'stockhost' does not migrate with TLS"):
+                    source.perform("guest", "tcp://127.0.0.1:1", cookie=answer, flags=flags)
+                asked = answer.replace(f"<secret>{'ab' * 32}</secret>", "")
+                with self.assertRaisesRegex(PeerError, "'stockhost' does not migrate with TLS"):
+                    target.prepare(xml, asked, flags=LIVE | TLS)
+                self.assertIsNone(state(self.target.virsh, "guest"))
+                self.assertEqual(self.target.busy_migration_ports(), [])
+        guest.console.mark()
+        guest.assert_runs_on()
 
     def test_whoever_is_not_who_they_should_be_is_refused(self):
         self.use_everywhere()
