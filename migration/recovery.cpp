@@ -8,6 +8,8 @@
 #include "migration/verdict.h"
 #include "migration/witness.h"
 
+#include <poll.h>
+
 namespace godwit::migration {
 
 using base::ErrorCode;
@@ -63,8 +65,16 @@ void undefine(Domain &domain)
 
 void dismissLater(Host &host, const MigrationLink &link)
 {
-    if (!link.secret.empty())
-        host.background().run([link] { dismiss(link); });
+    if (link.secret.empty())
+        return;
+    // A daemon that is just being restarted will listen again: it is told, too.
+    host.background().run([link, stopFd = host.background().stopFd()] {
+        pollfd stopped{stopFd, POLLIN, 0};
+        for (std::chrono::milliseconds pause(1000); !dismiss(link) && pause < linger / 2; pause *= 2) {
+            if (::poll(&stopped, 1, static_cast<int>(pause.count())) > 0)
+                return;
+        }
+    });
 }
 
 Result<void> endSource(Domain &domain)

@@ -303,7 +303,7 @@ Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fro
         enterPhase(domain, MigrationPhase::None);
         tellOfResumption(domain);
         if (!link.secret.empty())
-            domain.host().background().run([link] { dismiss(link); });
+            domain.host().background().run([link] { (void)dismiss(link); });
         job->fail(sent.error());
         return std::move(sent).error().in(strprintf(tr("migrating '%s'"), domain.def()->name));
     }

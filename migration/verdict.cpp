@@ -147,13 +147,15 @@ Result<Verdict> ask(const domain::MigrationLink &destination, int stopFd)
     return makeError(ErrorCode::BadFormat, "%s", tr("the answer is not the destination's"));
 }
 
-void dismiss(const domain::MigrationLink &destination)
+bool dismiss(const domain::MigrationLink &destination)
 {
     const auto question = encodeQuestion(Question::Settled, destination.secret);
     if (!question)
-        return;
-    if (auto told = sendQuestion(destination, *question); !told)
+        return false;
+    const auto told = sendQuestion(destination, *question);
+    if (!told)
         log(base::LogLevel::Debug, "the destination was not told that all is settled: %s", told.error().message.c_str());
+    return told.has_value();
 }
 
 } // namespace godwit::migration

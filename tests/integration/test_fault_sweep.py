@@ -10,6 +10,7 @@ with GODWIT_SHARE=2/4, the second quarter.
 """
 import os
 import re
+import shutil
 import signal
 import statistics
 import sys
@@ -223,7 +224,9 @@ class FaultSweep(Case):
     def start_afresh(self):
         type(self).guest = None
         for daemon in self.hosts:
-            daemon.restart(signal.SIGKILL)   # one that hangs must not spoil all that follow
+            daemon.stop(signal.SIGKILL)   # one that hangs must not spoil all that follow
+            shutil.rmtree(daemon.folder("state") / "witness", ignore_errors=True)
+            daemon.start()
         self.end_all_domains()
         for process in self.work.processes():   # nor one that nobody knows any more
             if process.name != "libvirtd":
