@@ -237,6 +237,23 @@ class Interrupted(FailureCase):
         self.assert_stayed(guest)
 
 
+class ClientThatHangs(FailureCase):
+    @classmethod
+    def configure(cls, daemon):
+        daemon.libvirtd.update(keepalive_interval=1, keepalive_count=2)
+        daemon.write_settings()
+
+    def test_is_taken_for_gone(self):
+        """The daemons miss its signs of life, and end what it held together."""
+        guest, process = self.start_slow(bandwidth=1)
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: state(self.target.virsh, "guest") is None, "the target has given up", timeout=60)
+        wait_until(lambda: "None" in self.source.virsh("domjobinfo", "guest"), "the job is over", timeout=60)
+        process.kill()
+        process.communicate()
+        self.assert_stayed(guest)
+
+
 class LastMoment(FailureCase):
     """Failures when the guest has been stopped already, or on its way into being started."""
 

@@ -108,12 +108,19 @@ class Flags(MigrationCase):
     def test_refused_by_name(self):
         guest = self.running_guest(self.source)
         for flag, name in (("--copy-storage-all", "copy of non-shared storage"),
+                           ("--copy-storage-all --copy-storage-synchronous-writes", "copy of non-shared storage"),
+                           ("--migrate-disks vda", "copy of non-shared storage"),
+                           ("--disks-port 1000", "copy of non-shared storage"),
+                           ("--disks-uri tcp://127.0.0.1", "copy of non-shared storage"),
+                           ("--comp-methods mt", "compressed"), ("--comp-xbzrle-cache 65536", "compressed"),
+                           ("--postcopy-bandwidth 1", "post-copy"), ("--auto-converge-initial 10", "auto-converging"),
                            ("--copy-storage-inc", "incremental copy of non-shared storage"),
                            ("--compressed", "compressed"), ("--rdma-pin-all", "RDMA"), ("--postcopy", "post-copy"),
                            ("--auto-converge", "auto-converging"), ("--zerocopy", "zero-copy")):
             for p2p in ((), ("--p2p",)):
                 with self.subTest(flag=flag, p2p=p2p):
-                    message = self.source.virsh.fails("migrate", "guest", self.target.tcp_uri, "--live", flag, *p2p)
+                    message = self.source.virsh.fails("migrate", "guest", self.target.tcp_uri, "--live",
+                                                      *flag.split(), *p2p)
                     self.assertIn(f"{name} migration is not supported", message)
                     self.assertEqual(len(re.findall("(?m)^error: ", message)), 1, message)
         self.assertIsNone(state(self.target.virsh, "guest"))

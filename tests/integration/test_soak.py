@@ -59,6 +59,8 @@ class Soak(Case):
             guest.assert_runs_on()
             guest.assert_never_ran_twice()
             self.assertEqual(state(host.virsh, guest.name), ("running", "migrated"))
+            self.assertRegex(host.virsh("domjobinfo", guest.name), r"Job type:\s+None")
+            host.virsh("desc", guest.name, "no job is left behind")
         wait_until(lambda: {daemon: self.descriptors(daemon) for daemon in self.hosts} == before,
                    "each daemon has as many descriptors as before", timeout=15)
         self.assertEqual([process for process in self.work.processes() if process.name == "godwit-helper"], [])

@@ -29,6 +29,7 @@ class Daemon:
         self.user = SessionUser(self.base / "home") if self.session else None
         self.port, self.first_migration_port = free_ports(1), free_ports(MIGRATION_PORTS)
         self.log = self.base / "libvirtd.log"
+        self.libvirtd = {}   # numbers for libvirtd.conf
         self.settings = {
             "helper": work.helper, "agent": work.agent, "launcher": work.launcher,
             "migration_address": "127.0.0.1",
@@ -64,7 +65,8 @@ class Daemon:
             "listen_tls = 0\nlisten_tcp = 1\nauth_tcp = \"none\"\nlisten_addr = \"127.0.0.1\"\n"
             f"tcp_port = \"{self.port}\"\nauth_unix_rw = \"none\"\nhost_uuid = \"{uuid.uuid4()}\"\n"
             f"log_outputs = \"1:file:{self.log}\"\nlog_filters = \"1:godwit 3:util 3:rpc\"\n"
-            + ("" if self.session else f"unix_sock_dir = \"{self.base}\"\n"))
+            + ("" if self.session else f"unix_sock_dir = \"{self.base}\"\n")
+            + "".join(f"{key} = {value}\n" for key, value in self.libvirtd.items()))
 
     def start(self):
         line = [build.program("libvirtd"), "--config", str(self.base / "libvirtd.conf"),
