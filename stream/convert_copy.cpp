@@ -70,18 +70,23 @@ Copier::Copier(Source &source, Sink &sink) : source_(source), sink_(sink)
     for (const int pipe : {from == S_IFIFO ? in : -1, to == S_IFIFO ? out : -1})
         if (pipe >= 0)
             widenPipe(pipe);
+    int ends[2];
+    if (from != S_IFIFO || to != S_IFREG || ::pipe2(ends, O_CLOEXEC) != 0)
+        return;
+    between_[0].reset(ends[0]);
+    between_[1].reset(ends[1]);
+    widenPipe(ends[1]);
+    way_ = Way::Relay;
 }
 
 Result<void> Copier::copy(Source &source, uint64_t length)
 {
     const bool direct = &source == &source_;
     while (direct && way_ != Way::Buffer && length > 0) {
-        const uint64_t count = TRY(moveSome(length));
+        const uint64_t count = TRY(way_ == Way::Relay ? relay(length) : moveSome(length));
         if (count == 0)
             way_ = Way::Buffer;
         length -= count;
-        source_.advance(count);
-        sink_.advance(count);
     }
     return copyThroughBuffer(source, length);
 }
@@ -94,13 +99,12 @@ static void waitForBoth(int in, int out)
     ::poll(&writing, 1, -1);
 }
 
-Result<uint64_t> Copier::moveSome(uint64_t length)
+/// Until `move` moves something; 0: it cannot, or there is nothing more.
+template <typename Move>
+static Result<uint64_t> moving(int in, int out, Move move)
 {
-    const int in = source_.directFd(), out = sink_.directFd();
     for (;;) {
-        const ssize_t count = way_ == Way::Mapped
-            ? writeMapped(in, out, length)
-            : ::splice(in, nullptr, out, nullptr, length, SPLICE_F_MOVE | SPLICE_F_MORE);
+        const ssize_t count = move();
         if (count > 0)
             return static_cast<uint64_t>(count);
         if (count == 0)
@@ -114,6 +118,39 @@ Result<uint64_t> Copier::moveSome(uint64_t length)
         else if (errno != EINTR)
             return 0;   // not between these two
     }
+}
+
+static Result<uint64_t> splicing(int in, int out, uint64_t length)
+{
+    return moving(in, out, [&] { return ::splice(in, nullptr, out, nullptr, length, SPLICE_F_MOVE | SPLICE_F_MORE); });
+}
+
+Result<uint64_t> Copier::moveSome(uint64_t length)
+{
+    const int in = source_.directFd(), out = sink_.directFd();
+    const uint64_t count = TRY(way_ == Way::Mapped ? moving(in, out, [&] { return writeMapped(in, out, length); })
+                                                   : splicing(in, out, length));
+    source_.advance(count);
+    sink_.advance(count);
+    return count;
+}
+
+Result<uint64_t> Copier::relay(uint64_t length)
+{
+    const uint64_t count = TRY(splicing(source_.directFd(), between_[1].get(), length));
+    source_.advance(count);
+    for (uint64_t left = count; left > 0;) {
+        const uint64_t moved = TRY(splicing(between_[0].get(), sink_.directFd(), left));
+        sink_.advance(moved);
+        left -= moved;
+        if (moved == 0) {   // what is in there already goes the other way, and all that follows
+            FdSource rest(between_[0].get());
+            TRY(copyThroughBuffer(rest, left));
+            way_ = Way::Buffer;
+            break;
+        }
+    }
+    return count;
 }
 
 /// As splice(): both files' positions move on; 0 or EFAULT: the file ends before.

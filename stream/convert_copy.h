@@ -4,6 +4,7 @@
 // Bytes from a source to a sink, by the shortest way there is: inside the kernel to and from
 // pipes, from file to file out of a mapping, through one buffer otherwise.
 
+#include "base/unique_fd.h"
 #include "stream/fd_io.h"
 
 #include <vector>
@@ -55,16 +56,20 @@ public:
     base::Result<void> copy(Source &source, uint64_t length);
 
 private:
-    enum class Way : uint8_t { Buffer, Mapped, Splice };
+    enum class Way : uint8_t { Buffer, Mapped, Splice, Relay };
 
-    /// How many bytes were moved; 0: this way cannot be gone.
+    /// How many bytes were moved, and counted; 0: this way cannot be gone.
     base::Result<uint64_t> moveSome(uint64_t length);
+    /// From a pipe to a file by way of `between_`: while the kernel writes a pipe's bytes to a
+    /// file nobody else can fill it.
+    base::Result<uint64_t> relay(uint64_t length);
     ssize_t writeMapped(int in, int out, uint64_t length);
     base::Result<void> copyThroughBuffer(Source &source, uint64_t length);
 
     Source &source_;
     Sink &sink_;
     Way way_ = Way::Buffer;
+    base::UniqueFd between_[2];     ///< a pipe of our own, for Relay: its ends to read and to write
     FileWindow window_;
     std::vector<std::byte> buffer_;
 };

@@ -458,6 +458,23 @@ TEST(ConvertBetweenFds, AppendsAndGoesOnFromWhereTheFdsAre)
     EXPECT_EQ(firstByteOf(2, convertLegacy(input).output), std::byte{2});
 }
 
+TEST(ConvertBetweenFds, AppendsWhatComesOutOfAPipe)
+{
+    // The kernel moves nothing to the end of such a file, and says so when the bytes have left the pipe.
+    const Bytes input = largeStream();
+    const UniqueFd out = memoryFile(bytesOf("first "));
+    ::fcntl(out.get(), F_SETFL, O_APPEND);
+    auto ends = connected(false);
+    std::thread feeder([&] {
+        writeAll(ends[1].get(), input);
+        ends[1].reset();
+    });
+    const auto done = convert(ends[0].get(), out.get());
+    feeder.join();
+    ASSERT_TRUE(done) << done.error().message;
+    EXPECT_EQ(contentOf(out.get()), concat({bytesOf("first "), convertLegacy(input).output}));
+}
+
 TEST(ConvertBetweenFds, SaysWhereAFileEnds)
 {
     Bytes input = largeStream();
