@@ -146,7 +146,9 @@ Result<TransferProgress> MachineGuest::save(SaveRequest request)
     {
         std::lock_guard lock(mutex_);
         transfer_.reset();
-        stopCause_ = StopCause::Unknown;
+        // An I/O error's stop may still be on its way.
+        if (stopCause_ == StopCause::Saving || stopCause_ == StopCause::Migrating)
+            stopCause_ = StopCause::Unknown;
     }
     // The guest first: a helper may take its time to leave.
     if (!outcome)

@@ -2,12 +2,14 @@
  *
  * Preloaded into a test's helper: a slow or a failing disk, as often as wanted. Reads of an image's
  * pages in the background (128 KiB and more at once; whoever touches a page reads less) wait while
- * the file GODWIT_GATE is there; with GODWIT_GATE.eio every read of pages fails. */
+ * the file GODWIT_GATE is there; with GODWIT_GATE.eio every read of pages fails. Preloaded into QEMU:
+ * with GODWIT_GATE.eio its disks fail. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static char gate[200], failing[210];
@@ -34,4 +36,16 @@ __attribute__((visibility("default"))) ssize_t pread64(int fd, void *buffer, siz
         return -1;
     }
     return next(fd, buffer, length, offset);
+}
+
+__attribute__((visibility("default"))) ssize_t preadv64(int fd, const struct iovec *parts, int count, off64_t offset)
+{
+    static ssize_t (*next)(int, const struct iovec *, int, off64_t);
+    if (!next)
+        next = (__typeof__(next))(uintptr_t)dlsym(RTLD_NEXT, "preadv64");
+    if (access(failing, F_OK) == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return next(fd, parts, count, offset);
 }

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What virsh migrate can be told: where the data goes, what is safe, what goes along."""
 import re
+import shutil
 import time
 
-from harness import tap
+from harness import build, tap
 from harness.guest import Guest, state
 from harness.wait import wait_until
 from test_migration import MigrationCase
@@ -96,6 +97,7 @@ class Flags(MigrationCase):
         self.assertEqual(state(self.source.virsh, "guest")[0], "shut off")
         self.assertEqual(state(self.target.virsh, "guest")[0], "shut off")
         self.assertEqual(self.target.virsh("desc", "guest", "--title"), "defined here")
+        self.assertEqual(self.target.busy_migration_ports(), [])   # nothing travels but the definition
         self.target.restart()
         self.assertRegex(self.target.virsh("dominfo", "guest"), r"Persistent:\s+yes")
         self.target.virsh("undefine", "guest")
@@ -125,6 +127,52 @@ class Flags(MigrationCase):
                     self.assertEqual(len(re.findall("(?m)^error: ", message)), 1, message)
         self.assertIsNone(state(self.target.virsh, "guest"))
         guest.assert_runs_on()
+
+
+class AbortOnError(MigrationCase):
+    """QEMU's disks fail as soon as a file is there."""
+
+    @classmethod
+    def configure(cls, daemon):
+        super().configure(daemon)
+        cls.failing = cls.work.path / "gate.eio"
+        library = cls.work.path / "libgate.so"
+        launcher = cls.work.path / "launch-with-gate"
+        if not library.exists():
+            shutil.copy(build.GATE, library)
+            launcher.write_text(f"#!/bin/sh\nagent=$1\nshift\n"
+                                f"GODWIT_GATE={cls.work.path}/gate exec {cls.work.launcher} {library}:$agent \"$@\"\n")
+            launcher.chmod(0o755)
+        daemon.write_settings(launcher=launcher)
+
+    def test_a_disk_that_fails_ends_the_migration(self):
+        disk = self.work.images / "failing.raw"
+        disk.write_bytes(bytes(8 << 20))
+        disk.chmod(0o666)
+        guest = self.running_guest(self.source, options="directio=8", memory=192, fill=96, rate=2000, devices=(
+            f"<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none' io='threads' "
+            f"error_policy='stop'/><source file='{disk}'/><target dev='vda' bus='virtio'/></disk>"))
+        self.addCleanup(lambda: self.failing.unlink(missing_ok=True))
+        flags = ("--live", "--unsafe", "--abort-on-error")
+        self.source.virsh("migrate-setspeed", "guest", 10)
+        process = self.source.virsh.popen("migrate", "guest", self.target.tcp_uri, *flags)
+        wait_until(lambda: re.search(r"Data processed:\s+[1-9]", self.source.virsh("domjobinfo", "guest")),
+                   "memory is on its way")
+        self.failing.touch()
+        code, _, err = self.source.virsh.finish(process, timeout=90)
+        self.assertNotEqual(code, 0)
+        self.assertIn("an I/O error of disk 'vda' stopped the guest", err)
+        wait_until(lambda: state(self.source.virsh, "guest") == ("paused", "I/O error"), "it stands still for its disk")
+        self.assertIsNone(state(self.target.virsh, "guest"))
+        self.assertIn("I/O error", self.source.virsh.fails("migrate", "guest", self.target.tcp_uri, *flags))
+        self.failing.unlink()
+        self.source.virsh("resume", "guest")
+        guest.console.mark()
+        guest.assert_runs_on()
+        self.source.virsh("migrate-setspeed", "guest", 0)
+        self.migrate(*flags)
+        guest.assert_runs_on()
+        guest.assert_never_ran_twice()
 
 
 class UserFlags(Flags):
