@@ -165,9 +165,9 @@ static constexpr auto undoPatience = std::chrono::seconds(10);
 Error MachineGuest::undoSave(Error cause, Transfer &transfer, bool wasRunning)
 {
     const auto undo = [&]() -> Result<void> {
-        if (transfer.stateBegun())
+        if (transfer.stateBegun() && !transfer.migrationOver())
             TRY(settleMigration());
-        else
+        else if (!transfer.stateBegun())
             (void)call("closefd", Json::object({{"fdname", Transfer::pipeName}})).has_value();
         const std::string state = TRY(runState());
         if (!wasRunning || (state != "paused" && state != "postmigrate" && state != "finish-migrate"))
