@@ -101,27 +101,55 @@ PageSet MemoryMap::allPages() const
     return all;
 }
 
+/// The number of the first page at or after `page` that exists, or of one beyond the file.
+Result<uint64_t> MemoryMap::nextPresent(uint64_t page) const
+{
+    const off_t data = ::lseek(fd_, static_cast<off_t>(page * pageSize), SEEK_DATA);
+    if (data >= 0)
+        return static_cast<uint64_t>(data) / pageSize;
+    if (errno == ENXIO)
+        return filePages_;
+    // hugetlbfs has no SEEK_DATA: there everything counts as present.
+    if (errno == EINVAL)
+        return page;
+    return systemError(errno, tr("cannot find the holes of the guest's RAM"));
+}
+
 Result<PageSet> MemoryMap::presentPages() const
 {
     PageSet present(filePages_);
-    off_t at = 0;
-    for (;;) {
-        const off_t data = ::lseek(fd_, at, SEEK_DATA);
-        if (data < 0 && errno == ENXIO)
-            return present;
-        // hugetlbfs has no SEEK_DATA: there everything counts as present.
-        if (data < 0 && errno == EINVAL) {
-            present.addRange(0, filePages_);
-            return present;
-        }
-        if (data < 0)
+    for (uint64_t end, page = 0; (page = TRY(nextPresent(page))) < filePages_; page = end) {
+        const off_t hole = ::lseek(fd_, static_cast<off_t>(page * pageSize), SEEK_HOLE);
+        if (hole < 0 && errno != EINVAL)
             return systemError(errno, tr("cannot find the holes of the guest's RAM"));
-        at = ::lseek(fd_, data, SEEK_HOLE);
-        if (at < 0)
-            return systemError(errno, tr("cannot find the holes of the guest's RAM"));
-        present.addRange(static_cast<uint64_t>(data) / pageSize,
-                         (static_cast<uint64_t>(at) + pageSize - 1) / pageSize);
+        end = hole < 0 ? filePages_ : (static_cast<uint64_t>(hole) + pageSize - 1) / pageSize;
+        present.addRange(page, end);
     }
+    return present;
+}
+
+Result<PageSet> MemoryMap::presentAmong(const PageSet &pages) const
+{
+    constexpr uint64_t few = 8192;
+    if (pages.count() > few)
+        return presentPages();
+    PageSet present(filePages_);
+    for (uint64_t page = pages.next(0); page < filePages_;) {
+        const uint64_t found = TRY(nextPresent(page));
+        if (found == page)
+            present.add(page++);
+        page = pages.next(std::max(page, found));
+    }
+    return present;
+}
+
+Result<uint64_t> MemoryMap::allocatedPages() const
+{
+    constexpr uint64_t blockSize = 512;
+    struct stat status{};
+    if (::fstat(fd_, &status) < 0)
+        return systemError(errno, tr("cannot look at the guest's RAM file"));
+    return static_cast<uint64_t>(status.st_blocks) * blockSize / pageSize;
 }
 
 } // namespace godwit::engine

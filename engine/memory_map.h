@@ -61,9 +61,15 @@ public:
     /// The pages that exist in the file: the others are holes, never touched or given back.
     /// (Reading a hole through the map would fill it, so nobody must.)
     base::Result<PageSet> presentPages() const;
+    /// Those of `pages` that exist: costs little where they are few, while the other looks at all
+    /// that exist (some 10 ms per GiB).
+    base::Result<PageSet> presentAmong(const PageSet &pages) const;
+    /// How many pages exist in the file, at once.
+    base::Result<uint64_t> allocatedPages() const;
 
 private:
     MemoryMap() = default;
+    base::Result<uint64_t> nextPresent(uint64_t page) const;
 
     int fd_ = -1;
     std::byte *base_ = nullptr;

@@ -157,11 +157,17 @@ Result<void> PageSender::Lane::flush()
 
 Result<void> PageSender::send(const PageSet &pages)
 {
-    return send(Round{pages, TRY(memory_.presentPages())});
+    allocated_ = TRY(memory_.allocatedPages());
+    return send(Round{pages, TRY(memory_.presentAmong(pages))});
 }
 
 Result<void> PageSender::sendLast(PageSet &pages)
 {
+    // Looking for them costs more than all the rest, so it is done only where the file has become
+    // smaller. A guest that took as many new pages meanwhile hides it: what it has given back may
+    // hold anything until it writes there.
+    if (TRY(memory_.allocatedPages()) >= allocated_)
+        return send(Round{pages, TRY(memory_.presentAmong(pages))});
     PageSet present = TRY(memory_.presentPages());
     pages.addDifference(sent_, present);
     return send(Round{pages, std::move(present)});

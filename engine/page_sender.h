@@ -47,6 +47,7 @@ private:
     Meter &meter_;
     DirtyTracker *tracker_ = nullptr;
     Limiter *limiter_ = nullptr;
+    uint64_t allocated_ = 0;          // pages of the file when the last round began
     PageSet sent_;                    // pages for which data was ever sent; shared by the lanes
 };
 

@@ -75,3 +75,22 @@ TEST(MemoryMap, StillHasWhatItReleased)
     EXPECT_TRUE(std::equal(before.begin(), before.end(), memory->page(0)));
     EXPECT_EQ(allocatedPages(ram.get()), 4u);
 }
+
+TEST(MemoryMap, TellsOfAFewPagesWhetherTheyExist)
+{
+    const auto ram = makeRam(20000);
+    fillRam(ram.get(), 10, 10);
+    const auto memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, 20000}});
+    ASSERT_TRUE(memory);
+    EXPECT_EQ(memory->allocatedPages().value(), 10u);
+    PageSet some(20000), all(20000);
+    for (uint64_t page : {0, 9, 10, 11, 15, 19, 20, 19999})
+        some.add(page);
+    all.addRange(0, 20000);
+    const auto few = memory->presentAmong(some), many = memory->presentAmong(all);
+    ASSERT_TRUE(few && many);
+    for (uint64_t page = 0; page < 20000; page++) {
+        EXPECT_EQ(few->has(page), page == 10 || page == 11 || page == 15 || page == 19) << page;
+        EXPECT_EQ(many->has(page), page >= 10 && page < 20) << page;
+    }
+}
