@@ -128,8 +128,9 @@ Result<void> PageServer::bringTouched(uint64_t page, Buffer &buffer)
 
 Result<void> PageServer::fillAll(unsigned threads)
 {
+    // Two at least: the guest runs beside them, and wants its share of the processors.
     if (threads == 0)
-        threads = workerCount() < 3 ? 1 : workerCount();
+        threads = std::max(2U, workerCount());
     Workers<Run> workers([this](const Run &run, std::span<std::byte> scratch) { return bringRun(run, scratch); }, threads);
     const auto push = [&](const Run &run) { return workers.push(run); };
     for (const Region &region : memory_.regions()) {

@@ -49,6 +49,7 @@ class Side:
         self.name, self.work = name, work
         self.source, self.target = make(work, f"{name}1"), make(work, f"{name}2")
         self.image = work.images / f"{name}.image"
+        self.lost = 0   # guests, in migrations
 
     def start(self):
         self.source.start()
