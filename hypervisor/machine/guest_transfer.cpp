@@ -66,6 +66,9 @@ Result<UniqueFd> MachineGuest::handPipe(bool write)
         return systemError(errno, "pipe");
     UniqueFd readEnd(ends[0]);
     UniqueFd writeEnd(ends[1]);
+    // Room for all of the state: with 64 KiB QEMU and the helper wait for each other, some 10 ms in which
+    // the guest stands still. As much as an ordinary user may have; with less it works, too.
+    (void)::fcntl(writeEnd.get(), F_SETPIPE_SZ, 1 << 20);
     TRY(qmp_->call("getfd", Json::object({{"fdname", Transfer::pipeName}}), write ? writeEnd.get() : readEnd.get()));
     return write ? std::move(readEnd) : std::move(writeEnd);
 }

@@ -154,7 +154,8 @@ TEST_F(Save, GoesOnWhileARoundMakesTheRestMuchShorter)
     host.onSuspend = [&] { guest.stop(); };
     host.limit = {.bandwidth = 64 * MiB, .downtime = std::chrono::hours(1)};   // the guest writes it all meanwhile
     ASSERT_TRUE(save({.live = true, .guestPid = guest.pid()}));
-    EXPECT_EQ(meter.snapshot().iteration, 3u) << "it was satisfied with what takes long, or never";
+    EXPECT_GE(meter.snapshot().iteration, 3u) << "it was satisfied with what takes long";
+    EXPECT_LE(meter.snapshot().iteration, 8u) << "it was never satisfied";   // each round halves the rest
     expectRestoresTheSame();
 }
 
