@@ -74,7 +74,7 @@ public:
 
     // ---- how it comes into being (launch.cpp)
     /// Take over a connection to the monitor and follow its events.
-    base::Result<void> connect(base::UniqueFd monitor);
+    base::Result<void> connect(base::UniqueFd monitor, std::chrono::seconds patience);
     /// What the command line could not say.
     base::Result<void> configure(const virDomainDef *def, bool incoming);
     /// Look at a guest that ran before this process began.

@@ -12,7 +12,7 @@ using base::LogLevel;
 using base::Result;
 using base::UniqueFd;
 
-Result<void> MachineGuest::connect(UniqueFd monitor)
+Result<void> MachineGuest::connect(UniqueFd monitor, std::chrono::seconds patience)
 {
     QmpListener listener;
     listener.event = [weak = weak_from_this()](const std::string &name, const Json &data) {
@@ -23,8 +23,7 @@ Result<void> MachineGuest::connect(UniqueFd monitor)
         if (auto self = weak.lock())
             self->onMonitorClosed(why);
     };
-    // A machine under load takes its time to start QEMU; one that dies is noticed at once.
-    qmp_ = TRY(Qmp::open(loop_, std::move(monitor), facts_.name, std::move(listener), std::chrono::seconds(60)));
+    qmp_ = TRY(Qmp::open(loop_, std::move(monitor), facts_.name, std::move(listener), patience));
     watchProcess();
     return {};
 }

@@ -8,6 +8,7 @@
 #include "conf/libvirt_error.h"
 #include "hypervisor/machine/nics.h"
 
+#include <csignal>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -23,6 +24,11 @@ using base::strprintf;
 using base::systemError;
 using base::tr;
 using base::UniqueFd;
+
+/// For QEMU's first answer. A machine under load takes its time to start it; one that dies is noticed
+/// at once.
+static constexpr std::chrono::seconds startPatience{60};
+static constexpr std::chrono::seconds adoptPatience{30};
 
 static std::string monitorPath(const std::string &runDir) { return runDir + "/monitor.sock"; }
 static std::string pidFilePath(const std::string &runDir) { return runDir + "/qemu.pid"; }
@@ -216,7 +222,7 @@ Result<std::shared_ptr<MachineGuest>> launch(const LaunchContext &context, const
                                                 std::move(made.ram), log, request.listener, std::move(made.vncPort));
     const auto bringUp = [&]() -> Result<void> {
         UniqueFd monitor = TRY(connectTo(monitorPath(request.runDir)));
-        TRY(guest->connect(std::move(monitor)));
+        TRY(guest->connect(std::move(monitor), startPatience));
         if (made.agent)
             guest->takeFaults(made.agent.get());
         return guest->configure(request.def, fill != Fill::Boot);
@@ -290,9 +296,25 @@ static Result<std::shared_ptr<MachineGuest>> connectAgain(const LaunchContext &c
     if (status.pages)
         TRY(guest->takeUpPages(*status.pages));
     UniqueFd monitor = TRY(connectTo(monitorPath(request.runDir)));
-    TRY(guest->connect(std::move(monitor)));
+    TRY(guest->connect(std::move(monitor), adoptPatience));
     TRY(guest->takeUp(status.fakeReboot));
     return guest;
+}
+
+/// A guest that nobody can steer is ended: its domain counts as shut off, and must not be started
+/// beside it. Such is one whose emulator waits for a page that nobody can bring any more.
+static base::Error endUnreachable(const Status &status, const base::Error &why)
+{
+    const auto process = Process::find(status.pid, status.startTime);
+    // A process that is on its way out fails in many ways.
+    if (!process || process->waitGone(std::chrono::seconds(1)))
+        return makeError(ErrorCode::NoDomain, tr("its emulator, process %d, is no more"), static_cast<int>(status.pid));
+    (void)process->signal(SIGKILL).has_value();
+    if (!process->waitGone(std::chrono::seconds(10)))
+        return makeError(ErrorCode::TimedOut, tr("its emulator, process %d, cannot be reached, and does not end: %s"),
+                         static_cast<int>(status.pid), why.message.c_str());
+    return makeError(ErrorCode::NoDomain, tr("its emulator, process %d, could not be reached and was ended: %s"),
+                     static_cast<int>(status.pid), why.message.c_str());
 }
 
 Result<std::shared_ptr<MachineGuest>> takeUp(const LaunchContext &context, const CreateRequest &request,
@@ -303,13 +325,7 @@ Result<std::shared_ptr<MachineGuest>> takeUp(const LaunchContext &context, const
     if (status.receiving)
         return abandoned(request, tr("it was being received, and nobody was there to finish it"));
     auto guest = connectAgain(context, request, status, TRY(Process::find(status.pid, status.startTime)));
-    // A process that is on its way out fails in many ways.
-    if (!guest) {
-        const auto process = Process::find(status.pid, status.startTime);
-        if (!process || process->waitGone(std::chrono::seconds(1)))
-            return makeError(ErrorCode::NoDomain, tr("its emulator, process %d, is no more"), static_cast<int>(status.pid));
-    }
-    return guest;
+    return guest ? std::move(guest) : endUnreachable(status, guest.error());
 }
 
 } // namespace godwit::hypervisor::machine

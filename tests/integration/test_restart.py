@@ -55,6 +55,21 @@ class Restart(Case):
         self.source.start()
         self.assertEqual(state(self.virsh, "guest"), ("shut off", "crashed"))
 
+    def test_a_guest_that_does_not_answer_is_ended(self):
+        """Or its disks would be another's who starts it again."""
+        guest = Guest(self.work)
+        self.virsh("define", guest.file())
+        self.virsh("start", "guest")
+        qemu = self.qemu()
+        self.source.stop()
+        qemu.kill(signal.SIGSTOP)
+        self.source.start()
+        wait_until(lambda: state(self.virsh, "guest") == ("shut off", "crashed"), "it is given up", timeout=90)
+        self.assertFalse(qemu.alive())
+        self.virsh("start", "guest")
+        guest.console.mark()
+        guest.wait_ticks()
+
     def test_a_guest_that_powered_off_meanwhile_is_off(self):
         guest = Guest(self.work)
         self.virsh("define", guest.file())
