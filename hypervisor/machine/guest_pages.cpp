@@ -4,10 +4,13 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
+#include "base/strprintf.h"
 #include "hypervisor/machine/memory_layout.h"
 #include "hypervisor/machine/pending_memory.h"
 
+#include <string_view>
 #include <sys/socket.h>
+#include <unistd.h>
 
 namespace godwit::hypervisor::machine {
 
@@ -29,6 +32,14 @@ bool MachineGuest::memoryPending()
     return missing && !missing->complete();
 }
 
+/// The agent is in a process that the guest may have got hold of.
+static bool isUserfaultfd(int fd)
+{
+    char kind[64];
+    const ssize_t length = ::readlink(base::strprintf("/proc/self/fd/%d", fd).c_str(), kind, sizeof kind);
+    return length > 0 && std::string_view(kind, static_cast<size_t>(length)) == "anon_inode:[userfaultfd]";
+}
+
 void MachineGuest::takeFaults(int socket)
 {
     int number = -1;
@@ -45,9 +56,12 @@ void MachineGuest::takeFaults(int socket)
         rights->cmsg_len == CMSG_LEN(sizeof(int))) {
         int fd = -1;
         memcpy(&fd, CMSG_DATA(rights), sizeof fd);
-        faults_.reset(fd);
-        faultsInGuest_ = number;
-        return;
+        UniqueFd received(fd);
+        if (isUserfaultfd(fd)) {
+            faults_ = std::move(received);
+            faultsInGuest_ = number;
+            return;
+        }
     }
     log(LogLevel::Info, tr("domain '%s': its memory is read before it runs: the agent cannot bring pages on demand"),
         facts_.name.c_str());
