@@ -26,6 +26,8 @@ from listener import Listener  # noqa: E402
 from sides import Hosts, Side  # noqa: E402
 
 TICK_MS = 5
+PARALLEL = ("--parallel", "--parallel-connections", "2")
+TLS = ("--tls", "--tls-destination", "localhost")
 MIGRATION = {"time": "s", "downtime": "ms", "processor": "s/GiB"}
 
 
@@ -195,7 +197,7 @@ def compare_migrations(sides, guests, options, table, title):
     for rate in options.rates:
         for side in sides:
             guests[side].ask(side.source.virsh, f"rate {rate}", f"^rate {rate}", timeout=120)
-        for kind, flags in ("migration", []), ("parallel", ["--parallel", "--parallel-connections", "2"]):
+        for kind, flags in ("migration", ()), ("parallel", PARALLEL):
             if flags and rate != options.rates[0]:
                 continue
             def once(side):
@@ -208,9 +210,23 @@ def compare_migrations(sides, guests, options, table, title):
         goals["downtime"] = "0.5"
     for side in sides:
         revive(side, guests[side], options.rates[-1])
+    compare_connections(sides[1], guests[sides[1]], options.runs, table, title)
     print(f"{title + 'guests that a migration left broken':56} {sides[0].lost:13} {sides[1].lost:13}", flush=True)
     theirs, own = repeat(sides, options.runs, lambda side: abort(side, guests[side]))
     table.row(f"{title}abort of a migration", "ms", theirs["abort"], own["abort"])
+
+
+def compare_connections(ours, guest, runs, table, title):
+    """What Godwit's own ways cost beside its plain one, which the column of the other side has here."""
+    ways = {"plain": (), "two connections": PARALLEL, "TLS": TLS, "TLS, two connections": (*TLS, *PARALLEL)}
+    found = {way: [] for way in ways}
+    for _ in range(runs):
+        for way, flags in ways.items():
+            found[way].append(migrate(ours, guest, *flags))
+    for way in list(ways)[1:]:
+        for name in "time", "processor":
+            table.row(f"{title}Godwit, plain against {way}: {name}", MIGRATION[name],
+                      [run[name] for run in found["plain"]], [run[name] for run in found[way]])
 
 
 def compare(work, sides, memory, options, table):

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from harness import certificates
 from harness.daemon import Daemon
 from harness.workspace import Workspace
 
@@ -52,6 +53,13 @@ class Side:
         self.lost = 0   # guests, in migrations
 
     def start(self):
+        if self.name != "stock":
+            files = certificates.make(self.work.images / "tls")
+            for daemon in (self.source, self.target):
+                daemon.write_settings(migrate_tls_x509_cert_dir=files)
+                if daemon.user:
+                    for path in (files, *files.iterdir()):
+                        daemon.user.own(path)
         self.source.start()
         self.target.start()
 
