@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "conf/libvirt.h"
 
-#include "tests/driver/fake_test.h"
+#include "tests/driver/two_hosts.h"
 
 #include <map>
 
@@ -13,18 +13,9 @@ namespace godwit::tests {
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-class MigrationModes : public FakeHostsTest
+class MigrationModes : public TwoHosts
 {
 protected:
-    MigrationModes() : a(root("a")), b(root("b")) {}
-
-    DomainHandle start(unsigned flags = 0)
-    {
-        auto domain = a.define(domainXml("web1"));
-        EXPECT_EQ(virDomainCreateWithFlags(domain.get(), flags), 0) << lastError();
-        machine("web1", "a")->setMemory("what the guest remembers");
-        return domain;
-    }
     std::string uriOfB() const { return "godwit:///embed?root=" + root("b"); }
     /// As virDomainMigrateToURI3() calls the source's daemon; to b, unless it is told otherwise.
     bool toPeer(const DomainHandle &domain, unsigned flags = VIR_MIGRATE_LIVE,
@@ -44,17 +35,6 @@ protected:
         virTypedParamsFree(params, count);
         return moved == 0;
     }
-    void expectOnlyOnSource(const DomainHandle &domain, const std::string &what)
-    {
-        EXPECT_EQ(stateOf(domain).substr(0, 7), "running") << what;
-        EXPECT_TRUE(machine("web1", "a")->running()) << what;
-        EXPECT_EQ(b.names(), "") << what;
-        EXPECT_EQ(world().aliveCount(), 1u) << what;
-        EXPECT_THAT(leftovers("b"), IsEmpty()) << what;
-        virDomainJobInfo job;
-        EXPECT_EQ(virDomainGetJobInfo(domain.get(), &job), 0) << what;
-        EXPECT_EQ(job.type, VIR_DOMAIN_JOB_NONE) << what;
-    }
     void expectMoved(const DomainHandle &domain)
     {
         EXPECT_EQ(stateOf(domain), "shutoff.4");
@@ -63,9 +43,6 @@ protected:
         EXPECT_EQ(world().aliveCount(), 1u);
         EXPECT_THAT(leftovers("a"), IsEmpty());
     }
-
-    Client a;
-    Client b;
 };
 
 TEST_F(MigrationModes, PeerToPeerMovesARunningGuest)
@@ -393,8 +370,7 @@ TEST_F(MigrationModes, RefuseWhatIsUnsafeUnlessItIsWanted)
         {diskOf("block", "dev='/dev/null'", " cache='writeback'"), "cache mode"},
     };
     for (const auto &[device, why] : unsafe) {
-        auto domain = a.create(domainXml("web1", device));
-        ASSERT_TRUE(domain) << lastError();
+        auto domain = startWith(device);
         EXPECT_FALSE(toPeer(domain)) << device;
         EXPECT_TRUE(failedWith(VIR_ERR_MIGRATE_UNSAFE, why)) << device;
         EXPECT_THAT(lastError(), HasSubstr("'vda'"));
@@ -410,8 +386,7 @@ TEST_F(MigrationModes, RefuseWhatIsUnsafeUnlessItIsWanted)
         "<disk type='file' device='cdrom'><target dev='hda' bus='ide'/></disk>",
     };
     for (const std::string &device : safe) {
-        auto domain = a.create(domainXml("web1", device));
-        ASSERT_TRUE(domain) << device << lastError();
+        auto domain = startWith(device);
         EXPECT_TRUE(toPeer(domain)) << device << lastError();
         ASSERT_EQ(virDomainDestroy(b.lookup("web1").get()), 0);
     }
@@ -419,8 +394,7 @@ TEST_F(MigrationModes, RefuseWhatIsUnsafeUnlessItIsWanted)
 
 TEST_F(MigrationModes, CheckTheGraphicsUriAndPassOverIt)
 {
-    auto domain = a.create(domainXml("web1", "<graphics type='vnc'/>"));
-    ASSERT_TRUE(domain) << lastError();
+    auto domain = startWith("<graphics type='vnc'/>");
     const std::pair<const char *, const char *> bad[] = {
         {"spice://host:5900", "only VNC"},
         {"nonsense", "nonsense"},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "base/strprintf.h"
-#include "tests/driver/fake_test.h"
+#include "tests/driver/two_hosts.h"
 
 #include <future>
 #include <map>
@@ -10,18 +10,9 @@ namespace godwit::tests {
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-class Migration : public FakeHostsTest
+class Migration : public TwoHosts
 {
 protected:
-    Migration() : a(root("a")), b(root("b")) {}
-
-    DomainHandle start(unsigned flags = 0)
-    {
-        auto domain = a.define(domainXml("web1"));
-        EXPECT_EQ(virDomainCreateWithFlags(domain.get(), flags), 0) << lastError();
-        machine("web1", "a")->setMemory("what the guest remembers");
-        return domain;
-    }
     /// Migrate by libvirt's client, over TCP; to host b unless another is named.
     DomainHandle migrate(const DomainHandle &domain, unsigned flags = VIR_MIGRATE_LIVE,
                          const std::map<std::string, std::string> &more = {}, Client *to = nullptr)
@@ -38,24 +29,6 @@ protected:
         virTypedParamsFree(params, count);
         return moved;
     }
-    /// The guest runs on the source as if nothing had been asked of it; b knows nothing of it.
-    void expectOnlyOnSource(const DomainHandle &domain, const std::string &what)
-    {
-        EXPECT_EQ(stateOf(domain).substr(0, 7), "running") << what;
-        EXPECT_TRUE(machine("web1", "a")->running()) << what;
-        EXPECT_EQ(machine("web1", "a")->memory(), "what the guest remembers") << what;
-        EXPECT_EQ(b.names(), "") << what;
-        EXPECT_EQ(world().aliveCount(), 1u) << what;
-        EXPECT_THAT(leftovers("b"), IsEmpty()) << what;
-        virDomainJobInfo job;
-        EXPECT_EQ(virDomainGetJobInfo(domain.get(), &job), 0) << what;
-        EXPECT_EQ(job.type, VIR_DOMAIN_JOB_NONE) << what;
-        ASSERT_EQ(virDomainSetMetadata(domain.get(), VIR_DOMAIN_METADATA_TITLE, "free", nullptr, nullptr, 0), 0)
-            << what << ": no job is left behind: " << lastError();
-    }
-
-    Client a;
-    Client b;
 };
 
 TEST_F(Migration, MovesARunningGuest)
