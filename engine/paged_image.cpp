@@ -96,7 +96,8 @@ Result<std::vector<std::byte>> PagedImage::readDeviceState(Meter &meter)
     beginRestore(memory_, meter);
     AroundBatches source(origin_.fd, origin_.begin, layout_);
     NoPages handler;
-    auto state = TRY(libxl::readStream(source, handler));
+    KeptDeviceState state;
+    TRY(libxl::readStream(source, handler, state.keep()));
     meter.firstPage();
     auto data = TRY(endRestore(memory_, meter, source.offset(), std::move(state)));
     meter.update([&](Statistics &statistics) {

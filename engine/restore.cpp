@@ -125,20 +125,30 @@ Result<void> checkDomain(const libxc::DomainHeader &header)
     return {};
 }
 
-Result<std::vector<std::byte>> endRestore(const MemoryMap &memory, Meter &meter, uint64_t offset,
-                                          std::optional<libxl::DeviceState> state)
+libxl::DeviceStateHandler KeptDeviceState::keep()
 {
-    if (!state)
+    return [this](const libxl::EmulatorHeader &found, std::optional<uint32_t> length, stream::Source &source) -> Result<void> {
+        header = found;
+        if (length)
+            return source.append(data, *length);
+        TRY(source.appendUpTo(data, libxl::maxDeviceState + 1));
+        return {};
+    };
+}
+
+Result<std::vector<std::byte>> endRestore(const MemoryMap &memory, Meter &meter, uint64_t offset, KeptDeviceState state)
+{
+    if (!state.header)
         return makeError(ErrorCode::BadFormat, tr("the stream has no EMULATOR_CONTEXT"));
-    if (state->header.emulator == libxl::Emulator::QemuTraditional)
+    if (state.header->emulator == libxl::Emulator::QemuTraditional)
         return makeError(ErrorCode::Unsupported, tr("the stream is of Xen's old device model"));
     meter.update([&](Statistics &statistics) {
         statistics.memoryRemaining = 0;
-        statistics.deviceStateBytes = state->data.size();
+        statistics.deviceStateBytes = state.data.size();
         statistics.streamBytes = offset;
         statistics.constantPages = memory.guestPages() - std::min(statistics.normalPages, memory.guestPages());
     });
-    return std::move(state->data);
+    return std::move(state.data);
 }
 
 Result<void> writeRam(const MemoryMap &memory, uint64_t page, std::span<const std::byte> data)
@@ -158,12 +168,11 @@ Result<std::vector<std::byte>> restore(const MemoryMap &memory, stream::Source &
 {
     beginRestore(memory, meter);
     PageSet written(memory.filePages());
-    std::optional<libxl::DeviceState> state;
+    KeptDeviceState state;
     const auto first = [&]() -> Result<void> {
         MemoryFiller filler(memory, written, meter, {0, further.count()});
-        state = TRY(version == StreamVersion::Legacy ? stream::readLegacyStream(source, filler)
-                                                     : libxl::readStream(source, filler));
-        return {};
+        return version == StreamVersion::Legacy ? stream::readLegacyStream(source, filler, state.keep())
+                                                : libxl::readStream(source, filler, state.keep());
     };
     const auto other = [&](size_t index) -> Result<void> {
         MemoryFiller filler(memory, written, meter, {index, further.count()});

@@ -38,9 +38,17 @@ base::Result<std::vector<std::byte>> restoreImage(const MemoryMap &memory, const
 void beginRestore(const MemoryMap &memory, Meter &meter);
 /// Whether a machine guest can take such a stream.
 base::Result<void> checkDomain(const stream::libxc::DomainHeader &header);
+/// Keeps a stream's device state, which QEMU takes when all of the memory is there: up to
+/// libxl::maxDeviceState bytes.
+struct KeptDeviceState {
+    std::optional<stream::libxl::EmulatorHeader> header;
+    std::vector<std::byte> data;
+
+    /// For the stream's reader; this must outlive it.
+    stream::libxl::DeviceStateHandler keep();
+};
 /// The device state of a stream that was read to its end, at byte `offset`.
-base::Result<std::vector<std::byte>> endRestore(const MemoryMap &memory, Meter &meter, uint64_t offset,
-                                                std::optional<stream::libxl::DeviceState> state);
+base::Result<std::vector<std::byte>> endRestore(const MemoryMap &memory, Meter &meter, uint64_t offset, KeptDeviceState state);
 /// Write into the guest's RAM file, from page `page` on.
 base::Result<void> writeRam(const MemoryMap &memory, uint64_t page, std::span<const std::byte> data);
 

@@ -254,7 +254,8 @@ Result<std::vector<std::byte>> restoreImage(const MemoryMap &memory, const Image
     FileFiller filler(memory, direct ? direct.get() : image.fd, static_cast<uint64_t>(begin),
                       threadsFor(image), meter);
     filler.setLayout(layout ? &*layout : nullptr);
-    auto state = TRY(libxl::readStream(source, filler));
+    KeptDeviceState state;
+    TRY(libxl::readStream(source, filler, state.keep()));
     TRY(filler.finish());
     if (layout && filler.pagesSeen() != memory.guestPages())
         return makeError(ErrorCode::BadFormat, tr("the image lacks %llu of the guest's pages"),

@@ -45,7 +45,7 @@ base::Result<void> save(const MemoryMap &memory, stream::Sink &sink, int deviceS
                         const SaveOptions &options, SaveHost &host, Meter &meter,
                         const FurtherLanes<stream::Sink> &further = {});
 
-/// Where an aligned image goes (docs/stream.md, "Aligned image").
+/// Where an aligned image goes (docs/image-libvirt.md, "Aligned image").
 struct ImageTarget {
     int fd = -1;                  ///< a regular file, at a multiple of 4096: the stream's first byte
     stream::AlignedIndex index;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-// An aligned image as arithmetic (docs/stream.md, "Aligned image"): which batch a page is in,
+// An aligned image as arithmetic (docs/image-libvirt.md, "Aligned image"): which batch a page is in,
 // and at which byte of the stream each stands. No I/O but that of the stream's head.
 
 #include "base/units.h"

@@ -5,6 +5,7 @@
 #include "stream/convert_records.h"
 
 #include <algorithm>
+#include <array>
 
 namespace godwit::stream {
 
@@ -12,12 +13,38 @@ using namespace base;
 
 namespace {
 
+/// A state that goes on to the stream's end, as its reader must see it: QEMU's, and not too long.
+class EndlessState final : public Source
+{
+public:
+    explicit EndlessState(Source &source) : source_(source) {}
+
+    /// Whether there was enough to know.
+    Result<void> finish() const { return checkQemuState(std::span(begin_).first(std::min<uint64_t>(offset(), begin_.size()))); }
+
+protected:
+    Result<size_t> readSome(std::span<const iovec> parts) override
+    {
+        const auto into = std::span(static_cast<std::byte *>(parts[0].iov_base), parts[0].iov_len);
+        const size_t count = TRY(source_.readUpTo(into));
+        for (size_t i = 0; i < count && offset() + i < begin_.size(); i++)
+            begin_[offset() + i] = into[i];
+        if (offset() < begin_.size() && offset() + count >= begin_.size())
+            TRY(checkQemuState(begin_));
+        if (offset() + count > libxl::maxDeviceState)
+            return makeError(ErrorCode::BadFormat, tr("has a state of more than %u bytes"), libxl::maxDeviceState);
+        return count;
+    }
+
+private:
+    Source &source_;
+    std::array<std::byte, 4> begin_{};
+};
+
 class Adapter : public legacy::Handler
 {
 public:
-    explicit Adapter(libxc::Handler &handler) : handler_(handler) {}
-
-    std::optional<libxl::DeviceState> takeState() { return std::move(state_); }
+    Adapter(libxc::Handler &handler, const libxl::DeviceStateHandler &deviceState) : handler_(handler), deviceState_(deviceState) {}
 
     Result<void> begin(const legacy::Head &head) override
     {
@@ -75,43 +102,32 @@ public:
 
     Result<void> deviceModel(const legacy::DeviceModelInfo &, std::optional<uint32_t> length, Source &source) override
     {
-        libxl::DeviceState &state = state_.emplace();
-        state.header = {libxl::Emulator::Unknown, 0};
+        constexpr libxl::EmulatorHeader unknown{libxl::Emulator::Unknown, 0};
         if (length)
-            return source.append(state.data, *length);
-        for (bool more = true; more;) {
-            const size_t had = state.data.size();
-            if (had > libxl::maxDeviceState)
-                return makeError(ErrorCode::BadFormat, tr("has a state of more than %u bytes"), libxl::maxDeviceState);
-            state.data.resize(had + step);
-            const size_t count = TRY(source.readUpTo(std::span(state.data).subspan(had)));
-            state.data.resize(had + count);
-            more = count == step;
-        }
-        return checkQemuState(state.data);
+            return deviceState_(unknown, length, source);
+        EndlessState state(source);
+        TRY(deviceState_(unknown, std::nullopt, state));
+        return state.finish();
     }
 
     Result<void> end(bool) override { return {}; }
 
 private:
-    static constexpr size_t step = 256 * 1024;   // memory grows as bytes come
-
     libxc::Handler &handler_;
+    const libxl::DeviceStateHandler &deviceState_;
     uint64_t pages_ = 0;
     std::vector<libxc::PageWord> withData_;   // kept from batch to batch for its memory
-    std::optional<libxl::DeviceState> state_;
 };
 
 } // namespace
 
-Result<std::optional<libxl::DeviceState>> readLegacyStream(Source &source, libxc::Handler &handler,
-                                                           const legacy::ReadOptions &options)
+Result<void> readLegacyStream(Source &source, libxc::Handler &handler, const libxl::DeviceStateHandler &deviceState,
+                              const legacy::ReadOptions &options)
 {
     if (options.checkpointed)
         return makeError(ErrorCode::Unsupported, tr("checkpointed streams cannot be restored"));
-    Adapter adapter(handler);
-    TRY(legacy::readStream(source, adapter, options));
-    return adapter.takeState();
+    Adapter adapter(handler, deviceState);
+    return legacy::readStream(source, adapter, options);
 }
 
 } // namespace godwit::stream

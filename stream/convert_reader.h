@@ -7,9 +7,8 @@
 namespace godwit::stream {
 
 /// Read a legacy stream as libxl::readStream() reads what convert() makes of it: the same
-/// records in the same order, nothing in between. The device state is returned; checkpointed
-/// streams are not for this.
-base::Result<std::optional<libxl::DeviceState>> readLegacyStream(Source &source, libxc::Handler &handler,
-                                                                 const legacy::ReadOptions &options = {});
+/// records in the same order, nothing in between. Checkpointed streams are not for this.
+base::Result<void> readLegacyStream(Source &source, libxc::Handler &handler, const libxl::DeviceStateHandler &deviceState,
+                                    const legacy::ReadOptions &options = {});
 
 } // namespace godwit::stream

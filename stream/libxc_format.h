@@ -2,7 +2,7 @@
 #pragma once
 
 // The libxc migration stream, versions 2 and 3: numbers and names as in Xen's
-// docs/specs/libxc-migration-stream.pandoc; docs/stream.md has the same table.
+// docs/specs/libxc-migration-stream.pandoc; docs/stream-libxc.md has the same table.
 
 #include "base/result.h"
 #include "base/units.h"
@@ -73,7 +73,7 @@ struct RecordInfo {
     Guests guests;
 };
 
-inline constexpr uint32_t maxBlob = 16 * 1024 * 1024;   // ours: what a whole guest's context may take
+inline constexpr uint32_t maxBlob = 8 * 1024 * 1024;   // ours: what a whole guest's context may take
 
 inline constexpr auto records = std::to_array<RecordInfo>({
     {RecordType::End,                    "END",                       0,    0,               1,    2, Guests::Both},

@@ -2,7 +2,7 @@
 #pragma once
 
 // The libxl migration stream, version 2: numbers and names as in Xen's
-// docs/specs/libxl-migration-stream.pandoc; docs/stream.md has the same table.
+// docs/specs/libxl-migration-stream.pandoc; docs/stream-libxl.md has the same table.
 
 #include "base/result.h"
 #include "stream/record.h"

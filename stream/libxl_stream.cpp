@@ -13,9 +13,12 @@ namespace {
 class StreamReader
 {
 public:
-    StreamReader(Source &source, libxc::Handler &handler) : source_(source), handler_(handler) {}
+    StreamReader(Source &source, libxc::Handler &handler, const DeviceStateHandler &deviceState)
+        : source_(source), handler_(handler), deviceState_(deviceState)
+    {
+    }
 
-    Result<std::optional<DeviceState>> run()
+    Result<void> run()
     {
         std::array<std::byte, headerSize> raw;
         TRY_IN(tr("libxl header"), source_.read(raw));
@@ -31,7 +34,7 @@ public:
                                  header.type, offset);
             TRY_IN(strprintf(tr("%s at byte %llu"), info->name, offset), handle(*info, header.length));
             if (info->type == RecordType::End)
-                return std::move(state_);
+                return {};
         }
     }
 
@@ -64,29 +67,31 @@ private:
 
     Result<void> readDeviceState(uint32_t length)
     {
-        if (state_)
+        if (stateRead_)
             return makeError(ErrorCode::BadFormat, tr("comes a second time"));
+        stateRead_ = true;
         std::array<std::byte, emulatorHeaderSize> raw;
         TRY(source_.read(raw));
-        DeviceState state;
-        state.header = TRY(decodeEmulatorHeader(raw));
-        static_assert(emulatorHeaderSize % recordAlignment == 0, "the padding stays the same");
-        state.data = TRY(readRecordBody(source_, length - static_cast<uint32_t>(emulatorHeaderSize)));
-        state_ = std::move(state);
-        return {};
+        const EmulatorHeader header = TRY(decodeEmulatorHeader(raw));
+        const uint32_t left = length - static_cast<uint32_t>(raw.size());
+        const uint64_t end = source_.offset() + left;
+        TRY(deviceState_(header, left, source_));
+        if (source_.offset() != end)
+            return makeError(ErrorCode::Internal, "the device state was not read exactly");
+        return readRecordPadding(source_, length);
     }
 
     Source &source_;
     libxc::Handler &handler_;
-    bool memoryRead_ = false;
-    std::optional<DeviceState> state_;
+    const DeviceStateHandler &deviceState_;
+    bool memoryRead_ = false, stateRead_ = false;
 };
 
 } // namespace
 
-Result<std::optional<DeviceState>> readStream(Source &source, libxc::Handler &handler)
+Result<void> readStream(Source &source, libxc::Handler &handler, const DeviceStateHandler &deviceState)
 {
-    return StreamReader(source, handler).run();
+    return StreamReader(source, handler, deviceState).run();
 }
 
 Result<void> writeHead(Sink &sink)

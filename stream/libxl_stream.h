@@ -6,18 +6,19 @@
 #include "stream/libxc_reader.h"
 #include "stream/libxl_format.h"
 
+#include <functional>
 #include <optional>
 
 namespace godwit::stream::libxl {
 
-struct DeviceState {
-    EmulatorHeader header;
-    std::vector<std::byte> data;
-};
+/// Who gets the device model's state: the next `length` bytes of `source`, exactly; without a
+/// length, up to its end.
+using DeviceStateHandler =
+    std::function<base::Result<void>(const EmulatorHeader &header, std::optional<uint32_t> length, Source &source)>;
 
-/// Read a whole libxl stream, END included; memory goes to `handler` as it comes, the
-/// device state is returned. Refuses checkpointed streams.
-base::Result<std::optional<DeviceState>> readStream(Source &source, libxc::Handler &handler);
+/// Read a whole libxl stream, END included; memory and device state go to the handlers as they
+/// come, and nothing is kept. Refuses checkpointed streams.
+base::Result<void> readStream(Source &source, libxc::Handler &handler, const DeviceStateHandler &deviceState);
 
 /// Up to where the libxc stream begins; the caller writes that one next.
 base::Result<void> writeHead(Sink &sink);

@@ -21,7 +21,7 @@ Result<RecordHeader> readRecordHeader(Source &source)
     return header;
 }
 
-static Result<void> readPadding(Source &source, uint32_t length)
+Result<void> readRecordPadding(Source &source, uint32_t length)
 {
     std::array<std::byte, recordAlignment> raw;
     const auto padding = std::span(raw).first(recordPadding(length));
@@ -33,14 +33,14 @@ Result<std::vector<std::byte>> readRecordBody(Source &source, uint32_t length)
 {
     std::vector<std::byte> body;
     TRY(source.append(body, length));
-    TRY(readPadding(source, length));
+    TRY(readRecordPadding(source, length));
     return body;
 }
 
 Result<void> skipRecordBody(Source &source, uint32_t length)
 {
     TRY(source.skip(length));
-    return readPadding(source, length);
+    return readRecordPadding(source, length);
 }
 
 Result<void> writeRecord(Sink &sink, uint32_t type, std::span<const std::span<const std::byte>> parts)

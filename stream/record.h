@@ -32,6 +32,8 @@ base::Result<std::vector<std::byte>> readRecordBody(Source &source, uint32_t len
 
 /// Go past a body and its padding.
 base::Result<void> skipRecordBody(Source &source, uint32_t length);
+/// What stands behind a body of this length.
+base::Result<void> readRecordPadding(Source &source, uint32_t length);
 
 /// A whole record, scattered: the body is `parts` in order.
 base::Result<void> writeRecord(Sink &sink, uint32_t type, std::span<const std::span<const std::byte>> parts);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-// The header of a libvirt Xen image (docs/stream.md, "Saved image"): 64 bytes, the domain
+// The header of a libvirt Xen image (docs/image-libvirt.md): 64 bytes, the domain
 // XML with its NUL, then a stream. Pure functions, and one reader for an fd.
 
 #include "base/bytes.h"
@@ -30,7 +30,7 @@ enum class SavefileLayout : uint32_t {
 
 enum class SavedState : uint32_t { Unknown = 0, Running = 1, Paused = 2 };
 
-/// Where the pages of an aligned image lie (docs/stream.md, "Aligned image"): the first batch
+/// Where the pages of an aligned image lie (docs/image-libvirt.md, "Aligned image"): the first batch
 /// stands `firstBatch` bytes from the stream's first one; each batch is `headSize` bytes of
 /// record header and page words, then the data of up to `batchPages` pages.
 struct AlignedIndex {

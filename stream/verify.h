@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-// Does an image or stream keep to its specification? docs/stream.md and docs/stream-legacy.md
-// say what is demanded, and the section "Errata" what is tolerated. Everything that Xen's
+// Does an image or stream keep to its specification? docs/stream.md, "What is verified",
+// says what is demanded, and the "Errata" of each format what is tolerated. Everything that Xen's
 // verify-stream-v2 refuses is refused here, but for what the errata name. Page data is not
 // looked at: of a file only headers and small records are read.
 

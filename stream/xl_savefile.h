@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-// What `xl save` writes in front of a stream (docs/stream.md, "xl's saved image"): 48 bytes,
+// What `xl save` writes in front of a stream (docs/image-xl.md): 48 bytes,
 // optional data with the domain's configuration, then a stream.
 
 #include "base/bytes.h"

@@ -134,7 +134,7 @@ private:
     std::mt19937 random_{11};
 };
 
-/// What Xen's verifier refuses and we do not: docs/stream.md, "Errata", has the same list.
+/// What Xen's verifier refuses and we do not: the Errata of docs/stream-*.md have the same list.
 bool isErratum(const std::string &verdict, const Report &ours)
 {
     if (verdict.find("Data not NUL terminated") != verdict.npos)
@@ -186,7 +186,7 @@ TEST(GoldenStreams, AreReadByOurReaders)
         RecordingHandler handler(4096);
         const bool isLibxl = one.format == "libxl";
         const auto done = isLibxl ? Result<void>() : libxc::readStream(source, handler);
-        const auto state = isLibxl ? libxl::readStream(source, handler) : std::optional<libxl::DeviceState>();
+        const auto state = isLibxl ? readLibxl(source, handler) : std::optional<KeptState>();
         EXPECT_TRUE(done && state) << one.name;
         EXPECT_GT(handler.pagesRead, 17u) << one.name;
     }

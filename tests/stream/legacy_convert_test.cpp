@@ -114,7 +114,7 @@ std::byte firstByteOf(uint64_t pfn, const Bytes &converted)
 {
     MemorySource source(converted);
     RecordingHandler handler(4096);
-    const auto state = libxl::readStream(source, handler);
+    const auto state = readLibxl(source, handler);
     EXPECT_TRUE(state) << state.error().message;
     return handler.memory[pfn][0];
 }
@@ -178,7 +178,7 @@ TEST(ReadLegacy, RefusesAStateThatQemuDidNotWrite)
             .text("QemuDeviceModelRecord").text(state).take();
         MemorySource source(input);
         RecordingHandler handler;
-        const auto read = readLegacyStream(source, handler);
+        const auto read = readLegacy(source, handler);
         ASSERT_FALSE(read) << state;
         EXPECT_NE(read.error().message.find("QEMU did not write"), std::string::npos) << read.error().message;
     }
@@ -193,7 +193,7 @@ TEST(ReadLegacy, DeliversWhatTheConvertedStreamHas)
         const Bytes converted = convertLegacy(input).output;
         MemorySource before(input), after(converted);
         RecordingHandler legacy, later;
-        const auto state = readLegacyStream(before, legacy), expected = libxl::readStream(after, later);
+        const auto state = readLegacy(before, legacy), expected = readLibxl(after, later);
         ASSERT_TRUE(state) << state.error().message;
         ASSERT_TRUE(expected) << expected.error().message;
         EXPECT_EQ(legacy.records, later.records);
@@ -205,7 +205,7 @@ TEST(ReadLegacy, DeliversWhatTheConvertedStreamHas)
         EXPECT_TRUE(!state->has_value() || (*state)->data == (*expected)->data);
         for (size_t length = 0; length < input.size() && input != until; length += 97) {
             MemorySource part{std::span(input).first(length)};
-            EXPECT_FALSE(readLegacyStream(part, legacy)) << length;
+            EXPECT_FALSE(readLegacy(part, legacy)) << length;
         }
     }
 }

@@ -78,7 +78,7 @@ bool haveXen()
     return fs::exists("/usr/lib/xen-4.17/bin/convert-legacy-stream");
 }
 
-/// What verify-stream-v2 of Xen 4.17 cannot read (docs/stream.md, Errata).
+/// What verify-stream-v2 of Xen 4.17 cannot read (docs/stream-libxl.md, Errata).
 bool hasXenstoreData(const Bytes &output)
 {
     for (const auto &record : recordsOf(output))

@@ -195,7 +195,7 @@ bool checkLegacyReader(std::span<const std::byte> data)
         if (checkpointed)
             continue;
         // The handler has no memory: pages are the only thing it refuses.
-        const auto read = libxl::readStream(source, handler);
+        const auto read = readLibxl(source, handler);
         if (!read && read.error().message.find("no such page") == std::string::npos)
             return false;
     }
@@ -206,7 +206,7 @@ bool checkLegacyStreamReader(std::span<const std::byte> data)
 {
     MemorySource source(data);
     SkippingHandler handler;
-    const auto state = stream::readLegacyStream(source, handler);
+    const auto state = readLegacy(source, handler);
     if (source.offset() > data.size() || (!state && state.error().message.empty()))
         return false;
     return state.has_value() == convertLegacy(data).error.empty();

@@ -14,7 +14,7 @@ std::string errorOf(const Bytes &stream)
 {
     MemorySource source(stream);
     RecordingHandler handler;
-    const auto result = stream::libxl::readStream(source, handler);
+    const auto result = readLibxl(source, handler);
     return result ? "" : result.error().message;
 }
 
@@ -37,13 +37,30 @@ TEST(LibxlReader, DeliversMemoryAndDeviceState)
     const Bytes stream = goodLibxlStream();
     MemorySource source(stream);
     RecordingHandler handler;
-    const auto state = stream::libxl::readStream(source, handler);
+    const auto state = readLibxl(source, handler);
     ASSERT_TRUE(state) << state.error().message;
     ASSERT_TRUE(*state);
     EXPECT_EQ(asText((*state)->data), "QEVM state");
     EXPECT_EQ((*state)->header, EmulatorHeader{});
     EXPECT_EQ(handler.pagesRead, 3u);
     EXPECT_EQ(source.offset(), stream.size());
+}
+
+TEST(LibxlReader, KeepsNothingOfTheDeviceState)
+{
+    const Bytes stream = goodLibxlStream();
+    const auto readSome = [&](uint32_t count) {
+        MemorySource source(stream);
+        RecordingHandler handler;
+        return stream::libxl::readStream(source, handler, [&](const EmulatorHeader &, std::optional<uint32_t> length, stream::Source &state) {
+            EXPECT_EQ(length, 10u);
+            EXPECT_EQ(state.offset(), stream.size() - 8 - 16);   // END, and the state with its padding
+            return state.skip(count);
+        });
+    };
+    EXPECT_TRUE(readSome(10));
+    for (const uint32_t wrong : {0u, 9u, 11u})
+        EXPECT_FALSE(readSome(wrong)) << wrong;
 }
 
 TEST(LibxlReader, RejectsEveryTruncation)
@@ -126,7 +143,7 @@ TEST(LibxlWriter, WritesWhatTheReaderReads)
     ASSERT_TRUE(writeTail(sink, bytesOf("five!")));
     MemorySource source(sink.data);
     RecordingHandler handler;
-    const auto state = stream::libxl::readStream(source, handler);
+    const auto state = readLibxl(source, handler);
     ASSERT_TRUE(state) << state.error().message;
     EXPECT_EQ(asText((*state)->data), "five!");
     EXPECT_EQ(source.offset(), sink.data.size());

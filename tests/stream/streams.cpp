@@ -2,6 +2,7 @@
 #include "tests/stream/streams.h"
 
 #include "stream/aligned.h"
+#include "stream/convert_reader.h"
 #include "stream/hvm_context.h"
 #include "stream/libxc_bodies.h"
 #include "stream/libxc_writer.h"
@@ -196,6 +197,31 @@ Bytes alignedImage(const stream::AlignedIndex &claimed, const std::function<void
     return concat({head.value(), sink.data});
 }
 
+static libxl::DeviceStateHandler keepIn(std::optional<KeptState> &state)
+{
+    return [&state](const libxl::EmulatorHeader &header, std::optional<uint32_t> length, stream::Source &source) -> Result<void> {
+        state = KeptState{header, {}};
+        if (length)
+            return source.append(state->data, *length);
+        TRY(source.appendUpTo(state->data, libxl::maxDeviceState + 1));
+        return {};
+    };
+}
+
+Result<std::optional<KeptState>> readLibxl(stream::Source &source, libxc::Handler &handler)
+{
+    std::optional<KeptState> state;
+    TRY(libxl::readStream(source, handler, keepIn(state)));
+    return state;
+}
+
+Result<std::optional<KeptState>> readLegacy(stream::Source &source, libxc::Handler &handler)
+{
+    std::optional<KeptState> state;
+    TRY(stream::readLegacyStream(source, handler, keepIn(state)));
+    return state;
+}
+
 template <typename T>
 static bool explains(const Result<T> &result)
 {
@@ -213,7 +239,7 @@ bool checkLibxlReader(std::span<const std::byte> data)
 {
     MemorySource source(data);
     RecordingHandler handler;
-    return explains(libxl::readStream(source, handler)) && source.offset() <= data.size();
+    return explains(readLibxl(source, handler)) && source.offset() <= data.size();
 }
 
 bool checkSavefileReader(std::span<const std::byte> data)
@@ -285,9 +311,9 @@ bool checkVerifier(std::span<const std::byte> data)
     SkippingHandler handler;
     const bool isLibxl = asText(data).starts_with("LibxlFmt");
     const auto read = isLibxl ? Result<void>() : libxc::readStream(again, handler);
-    const auto readLibxl = isLibxl ? libxl::readStream(again, handler) : std::optional<libxl::DeviceState>();
+    const auto state = isLibxl ? readLibxl(again, handler) : std::optional<KeptState>();
     return report->complete && (read || isOnlyRefused(read.error().message)) &&
-           (readLibxl || isOnlyRefused(readLibxl.error().message));
+           (state || isOnlyRefused(state.error().message));
 }
 
 /// Places are in the order of the pages, and inside the image.

@@ -102,6 +102,15 @@ Bytes alignedImage(const stream::AlignedIndex &claimed = alignedIndex,
                    const std::function<void(uint64_t batch, std::vector<uint64_t> &words)> &change = {},
                    const Bytes &behindTheFirst = {});
 
+/// A device state, kept.
+struct KeptState {
+    stream::libxl::EmulatorHeader header;
+    Bytes data;
+};
+/// The readers of whole streams, with the device state as their result.
+base::Result<std::optional<KeptState>> readLibxl(stream::Source &source, stream::libxc::Handler &handler);
+base::Result<std::optional<KeptState>> readLegacy(stream::Source &source, stream::libxc::Handler &handler);
+
 /// Run every reader over any bytes: no crash, and an error has a message. False otherwise.
 bool checkLibxcReader(std::span<const std::byte> data);
 bool checkLibxlReader(std::span<const std::byte> data);

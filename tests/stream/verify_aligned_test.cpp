@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The rules of docs/stream.md, "Aligned image", broken one by one.
+// The rules of docs/image-libvirt.md, "Aligned image", broken one by one.
 #include "stream/verify.h"
 #include "tests/stream/streams.h"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Saved images and streams, made from docs/stream.md alone."""
+"""Saved images and streams, made from docs/stream*.md and docs/image*.md alone."""
 import struct
 import zlib
 
