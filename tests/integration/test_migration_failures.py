@@ -188,6 +188,34 @@ class Interrupted(FailureCase):
         self.assertIsNone(state(self.source.virsh, "guest"))
         self.assertIsNone(state(self.target.virsh, "guest"))
 
+    def test_qemu_dies_in_every_round(self):
+        for daemon, stays in ((self.target, True), (self.source, False)):
+            for number in range(1, 5):
+                with self.subTest(f"{daemon.name}, round {number}"):
+                    self.kill_in_round(number, daemon, stays)
+
+    def kill_in_round(self, number, daemon, stays):
+        guest = self.running_guest(self.source, memory=192, fill=96, rate=6000)
+        virsh = self.source.virsh
+        virsh("migrate-setspeed", "guest", 60)
+        process = virsh.popen("migrate", "guest", self.target.tcp_uri, "--live")
+        wait_until(lambda: "Unbounded" in virsh("domjobinfo", "guest"), "the migration has begun", interval=0.005)
+        virsh("migrate-setmaxdowntime", "guest", 1)   # so that it goes on for ever
+
+        def in_round():
+            found = re.search(r"memory_iteration: (\d+)", virsh("domjobinfo", "guest", "--rawstats"))
+            return found and int(found.group(1)) >= number
+        wait_until(in_round, f"round {number}", timeout=60, interval=0.005)
+        for qemu in self.qemus(daemon):
+            qemu.kill()
+        self.fails(process)
+        if stays:
+            self.assert_stayed(guest)
+        else:
+            self.assertIsNone(state(virsh, "guest"))
+            self.assertIsNone(state(self.target.virsh, "guest"))
+        self.end_all_domains()
+
     def test_the_daemon_of_the_target_dies(self):
         guest, process = self.start_slow()
         self.target.stop(signal.SIGKILL)
