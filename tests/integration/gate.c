@@ -2,7 +2,8 @@
  *
  * Preloaded into a test's helper: a slow or a failing disk, as often as wanted. Reads of an image's
  * pages in the background (128 KiB and more at once; whoever touches a page reads less) wait while
- * the file GODWIT_GATE is there; with GODWIT_GATE.eio every read of pages fails. Preloaded into QEMU:
+ * the file GODWIT_GATE is there; with GODWIT_GATE.eio every read of pages fails; with GODWIT_GATE.slow
+ * every write of pages takes 50 ms. Preloaded into QEMU:
  * with GODWIT_GATE.eio its disks fail. */
 #include <dlfcn.h>
 #include <errno.h>
@@ -12,13 +13,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static char gate[200], failing[210];
+static char gate[200], failing[210], slow[210];
 
 __attribute__((constructor)) static void read_environment(void)
 {
     const char *path = getenv("GODWIT_GATE");
     snprintf(gate, sizeof gate, "%s", path ? path : "");
     snprintf(failing, sizeof failing, "%s.eio", gate);
+    snprintf(slow, sizeof slow, "%s.slow", gate);
     unsetenv("LD_PRELOAD");
 }
 
@@ -48,4 +50,14 @@ __attribute__((visibility("default"))) ssize_t preadv64(int fd, const struct iov
         return -1;
     }
     return next(fd, parts, count, offset);
+}
+
+__attribute__((visibility("default"))) ssize_t pwrite64(int fd, const void *buffer, size_t length, off64_t offset)
+{
+    static ssize_t (*next)(int, const void *, size_t, off64_t);
+    if (!next)
+        next = (__typeof__(next))(uintptr_t)dlsym(RTLD_NEXT, "pwrite64");
+    if (length >= 4096 && access(slow, F_OK) == 0)
+        usleep(50000);
+    return next(fd, buffer, length, offset);
 }

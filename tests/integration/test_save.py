@@ -190,6 +190,51 @@ class SaveAndRestore(ImageCase):
         self.assert_only_images_remain()
 
 
+class SlowDisk(ImageCase):
+    """Each write of pages takes 50 ms."""
+
+    @classmethod
+    def configure(cls, daemon):
+        gate, library = cls.work.path / "gate", cls.work.copy(build.GATE)
+        script = cls.work.path / "gated-helper"
+        script.write_text(f"#!/bin/sh\nGODWIT_GATE={gate} LD_PRELOAD={library} exec {cls.work.helper} \"$@\"\n")
+        script.chmod(0o755)
+        cls.slow = gate.with_suffix(".slow")
+        daemon.write_settings(helper=script)
+
+    def begin(self):
+        """A guest that is being saved there, and its virsh."""
+        guest = self.running_guest(self.source)
+        self.slow.touch()
+        self.addCleanup(lambda: self.slow.unlink(missing_ok=True))
+        process = self.virsh.popen("save", "guest", self.image)
+        wait_until(lambda: re.search(r"Data processed:\s+[1-9]", self.virsh("domjobinfo", "guest")), "it has begun",
+                   interval=0.01)
+        return guest, process
+
+    def test_everybody_else_goes_on_and_an_abort_takes_effect(self):
+        guest, process = self.begin()
+        self.virsh("dominfo", "guest")
+        self.assertIsNone(process.poll())
+        self.virsh("domjobabort", "guest")
+        code, _, error = self.virsh.finish(process, timeout=5)
+        self.assertNotEqual(code, 0)
+        self.assertRegex(error, "(?i)abort|cancel")
+        guest.console.mark()
+        guest.assert_runs_on()
+        self.assert_only_images_remain()
+
+    def test_the_image_is_whole_all_the_same(self):
+        guest, process = self.begin()
+        code, _, error = self.virsh.finish(process)
+        self.assertEqual(code, 0, error)
+        self.slow.unlink()
+        guest.console.mark()
+        self.virsh("restore", self.image)
+        guest.assert_runs_on()
+        guest.assert_never_ran_twice()
+
+
 class Atomicity(ImageCase):
     def save_first(self):
         """An older good image; the guest goes on from it."""
@@ -217,6 +262,23 @@ class Atomicity(ImageCase):
         self.assertIn("No space left", self.virsh.fails("save", "guest", self.image))
         (small / "ballast").unlink()
         self.assert_older_image_and_guest(guest, content)
+        self.virsh("save", "guest", self.image)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can mount a small filesystem")
+    def test_a_disk_that_is_full_at_any_point(self):
+        small = self.work.folder("images/small", mode=0o777)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256M,mode=777", "godwit-test", small], check=True)
+        self.addCleanup(subprocess.run, ["umount", small], check=True)
+        self.image = small / "test.image"
+        guest, content = self.save_first()
+        needed = self.image.stat().st_blocks * 512
+        for share in (0, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97):
+            with self.subTest(f"{share:.1%} of what it takes"):
+                room = os.statvfs(small)
+                (small / "ballast").write_bytes(bytes(room.f_bavail * room.f_frsize - int(needed * share)))
+                self.assertIn("No space left", self.virsh.fails("save", "guest", self.image))
+                (small / "ballast").unlink()
+                self.assert_older_image_and_guest(guest, content)
         self.virsh("save", "guest", self.image)
 
     def test_a_helper_that_dies_leaves_the_older_image_and_a_running_guest(self):
