@@ -223,4 +223,13 @@ Result<std::optional<size_t>> TlsSocket::receiveSome(std::span<std::byte> into)
     return explain(code);
 }
 
+Result<std::unique_ptr<Socket>> openSource(UniqueFd fd, const TlsCredentials *tls, milliseconds patience)
+{
+    if (!tls)
+        return std::make_unique<Socket>(std::move(fd));
+    auto socket = TRY(TlsSocket::make(std::move(fd), *tls));
+    TRY(socket->handshake(Clock::now() + patience));
+    return std::unique_ptr<Socket>(std::move(socket));
+}
+
 } // namespace godwit::channel

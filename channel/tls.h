@@ -82,4 +82,7 @@ private:
     int pullError_ = 0, pushError_ = 0;   ///< errno; of the thread that receives, that sends
 };
 
+/// A source's connection; with TLS (null: without) the peer has shown who it is, before it is shown a secret.
+base::Result<std::unique_ptr<Socket>> openSource(base::UniqueFd fd, const TlsCredentials *tls, milliseconds patience);
+
 } // namespace godwit::channel

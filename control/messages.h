@@ -11,6 +11,7 @@
 //   on demand: Hello < RestoreOnDemand > LoadState < StateLoaded > Serving < [Progress <]* Done <
 //             Hello < ServePages > Serving < [Progress <]* Done <
 //             and while it serves: Stalled <, Retry >, Serving <
+//   Relay:    Hello < Relay > [Progress <]* Done <
 //   any time: SetLimits >, Abort >, Log <; at the end Failed < instead of Done <
 //   (> driver to helper, < helper to driver)
 //
@@ -324,6 +325,38 @@ struct Retry {
     bool operator==(const Retry &) const = default;
 };
 
+/// Somebody else's stream between a pipe and a migration's connections: out of the pipe into a Channel, or
+/// out of a Listener's into the pipe. Fds: the pipe's end, the stream or listening socket, then the
+/// Channel's further connections.
+struct Relay {
+    static constexpr uint32_t type = 23;
+    static constexpr const char *name = "Relay";
+    static constexpr size_t fdCount = 2;
+    enum Fd : size_t { PipeFd, StreamFd };
+    uint32_t furtherFds() const { return kind == StreamKind::Channel ? connections - 1 : 0; }
+
+    std::string guest;                  ///< its name, for messages
+    StreamKind kind = StreamKind::Channel;
+    std::string secret;                 ///< 64 hex digits
+    uint32_t connections = 1;           ///< how many the migration has
+    Tls tls;
+    uint32_t connectTimeoutMs = 30000;  ///< Listener: until a peer with the secret has made them
+    uint32_t prefaceTimeoutMs = 10000;  ///< Listener: what one connector may take to show it
+
+    template <typename Self, typename Visit>
+    static void fields(Self &self, Visit &&visit)
+    {
+        visit("guest", self.guest);
+        visit("kind", self.kind);
+        visit("secret", self.secret);
+        visit("connections", self.connections);
+        visit("tls", self.tls);
+        visit("connectTimeoutMs", self.connectTimeoutMs);
+        visit("prefaceTimeoutMs", self.prefaceTimeoutMs);
+    }
+    bool operator==(const Relay &) const = default;
+};
+
 // ---- helper to driver -------------------------------------------------------------
 
 /// First message of every helper.
@@ -517,6 +550,6 @@ struct Stalled {
 };
 
 using Message = std::variant<Save, Restore, Suspended, StateLoaded, Abort, SetLimits, RestoreOnDemand, ServePages, Retry,
-                             Hello, SuspendRequest, LoadState, Progress, Done, Failed, Log, Serving, Stalled>;
+                             Relay, Hello, SuspendRequest, LoadState, Progress, Done, Failed, Log, Serving, Stalled>;
 
 } // namespace godwit::control

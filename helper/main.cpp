@@ -55,6 +55,9 @@ Result<std::unique_ptr<channel::TlsCredentials>> loadTls(const control::Message 
         return load(channel::Side::Source, save->tls);
     if (const auto *restore = std::get_if<control::Restore>(&message))
         return load(channel::Side::Destination, restore->tls);
+    if (const auto *relay = std::get_if<control::Relay>(&message))
+        return load(relay->kind == control::StreamKind::Channel ? channel::Side::Source : channel::Side::Destination,
+                    relay->tls);
     return std::unique_ptr<TlsCredentials>();
 }
 
@@ -73,6 +76,8 @@ Result<void> run(Session &session, engine::Meter &meter)
         return runOnDemand(session, meter, *demand, std::move(received.fds));
     if (const auto *serve = std::get_if<control::ServePages>(&received.message))
         return runServePages(session, meter, *serve, std::move(received.fds));
+    if (const auto *relay = std::get_if<control::Relay>(&received.message))
+        return runRelay(session, meter, *relay, std::move(received.fds), tls.get());
     return makeError(ErrorCode::Internal, "the driver's first message is no order");
 }
 

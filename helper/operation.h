@@ -18,6 +18,10 @@ base::Result<void> runRestore(Session &session, engine::Meter &meter, const cont
 /// Whether a migration may have so many connections.
 base::Result<void> checkConnections(uint32_t count);
 
+/// Somebody else's stream between a pipe and a migration's connections.
+base::Result<void> runRelay(Session &session, engine::Meter &meter, const control::Relay &request,
+                            std::vector<base::UniqueFd> fds, const channel::TlsCredentials *tls);
+
 /// Both end when every page is in.
 base::Result<void> runOnDemand(Session &session, engine::Meter &meter, const control::RestoreOnDemand &request,
                                std::vector<base::UniqueFd> fds);

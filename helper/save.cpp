@@ -153,20 +153,10 @@ private:
         TRY(checkConnections(request_.connections));
         meter_.update([&](engine::Statistics &statistics) { statistics.connections = request_.connections; });
         channel::Sockets sockets;
-        sockets.push_back(TRY(open(std::move(fds_[Save::StreamFd]))));
+        sockets.push_back(TRY(channel::openSource(std::move(fds_[Save::StreamFd]), tls_, prefacePatience)));
         for (size_t further = Save::FurtherFds; further < fds_.size(); further++)
-            sockets.push_back(TRY(open(std::move(fds_[further]))));
+            sockets.push_back(TRY(channel::openSource(std::move(fds_[further]), tls_, prefacePatience)));
         return sockets;
-    }
-
-    /// With TLS the peer has shown who it is before it is shown the secret.
-    Result<std::unique_ptr<channel::Socket>> open(UniqueFd fd)
-    {
-        if (!tls_)
-            return std::make_unique<channel::Socket>(std::move(fd));
-        auto socket = TRY(channel::TlsSocket::make(std::move(fd), *tls_));
-        TRY(socket->handshake(channel::Clock::now() + prefacePatience));
-        return std::unique_ptr<channel::Socket>(std::move(socket));
     }
 
     engine::Meter &meter_;

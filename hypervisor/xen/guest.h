@@ -4,6 +4,7 @@
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/xen/errands.h"
 #include "hypervisor/xen/events.h"
+#include "hypervisor/xen/relay.h"
 
 #include <atomic>
 #include <chrono>
@@ -142,6 +143,11 @@ private:
     base::Result<TransferProgress> saveWith(Transfer &transfer, SaveRequest &request);
     base::Error undoSave(base::Error cause, bool wasPaused);
     base::Result<TransferProgress> receive(Transfer &transfer, ReceiveRequest &request, libxl_domain_config *config);
+    base::Result<base::UniqueFd> startRelay(Transfer &transfer, control::Relay order,
+                                            const std::optional<TlsSettings> &tls, std::vector<int> fds);
+    base::Result<base::UniqueFd> streamOf(Transfer &transfer, SaveRequest &request);
+    base::Result<base::UniqueFd> streamOf(Transfer &transfer, ReceiveRequest &request);
+    base::Result<void> waitForPeer(Transfer &transfer, int fd, int timeout);
     base::Result<base::UniqueFd> acceptPeer(Transfer &transfer, const ReceiveRequest &request);
     std::shared_ptr<Transfer> transfer() const;
 

@@ -7,6 +7,7 @@
 #include "hypervisor/xen/transfer.h"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -36,11 +37,59 @@ static Result<void> checkRequest(const SaveRequest &request)
 {
     if (request.bypassCache)
         return unsupported(tr("images that bypass the page cache"));
-    if (request.kind == StreamKind::Channel || request.kind == StreamKind::Listener)
-        return unsupported(tr("Godwit's data channel"));
+    if (request.kind == StreamKind::Listener)
+        return unsupported(tr("waiting for a destination to connect"));
     if (request.limits && request.limits().bandwidth)
         return unsupported(tr("a limit of a migration's bandwidth"));
     return {};
+}
+
+// ---- the relay ---------------------------------------------------------------------------
+
+/// Let a relay stand between libxl and `fds`, a migration's connections or their listener; the pipe's
+/// end that is libxl's.
+Result<UniqueFd> XenGuest::startRelay(Transfer &transfer, control::Relay order, const std::optional<TlsSettings> &tls,
+                                      std::vector<int> fds)
+{
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) < 0)
+        return systemError(errno, "pipe2");
+    UniqueFd readEnd(ends[0]), writeEnd(ends[1]);
+    const bool sends = order.kind == control::StreamKind::Channel;
+    order.guest = facts_.name;
+    if (tls)
+        order.tls = {tls->directory, tls->verifyPeer, tls->peerName};
+    fds.insert(fds.begin(), sends ? readEnd.get() : writeEnd.get());
+    transfer.setRelay(TRY(RelayProcess::start(host_.helper, order, fds)));
+    return sends ? std::move(writeEnd) : std::move(readEnd);
+}
+
+Result<UniqueFd> XenGuest::streamOf(Transfer &transfer, SaveRequest &request)
+{
+    if (request.kind != StreamKind::Channel)
+        return std::move(request.stream);
+    control::Relay order;
+    order.kind = control::StreamKind::Channel;
+    order.secret = request.secret;
+    order.connections = static_cast<uint32_t>(request.furtherStreams.size() + 1);
+    std::vector<int> fds{request.stream.get()};
+    for (const UniqueFd &further : request.furtherStreams)
+        fds.push_back(further.get());
+    auto stream = startRelay(transfer, std::move(order), request.tls, std::move(fds));
+    request.stream.reset();
+    request.furtherStreams.clear();
+    return stream;
+}
+
+/// What libxl says of its end of the relay, and the relay of the other: the cause is whoever failed first.
+static Result<void> whole(RelayProcess &relay, Result<void> ours)
+{
+    if (ours)
+        return relay.wait();
+    constexpr std::chrono::seconds patience{1};
+    if (auto theirs = relay.failure(patience))
+        return std::move(*theirs);
+    return ours;
 }
 
 Result<TransferProgress> XenGuest::saveWith(Transfer &transfer, SaveRequest &request)
@@ -52,6 +101,7 @@ Result<TransferProgress> XenGuest::saveWith(Transfer &transfer, SaveRequest &req
     if (state->shutdown)
         return makeError(ErrorCode::OperationInvalid, tr("the guest '%s' has shut down, or was moved before"),
                          facts_.name.c_str());
+    UniqueFd stream = TRY(streamOf(transfer, request));
     const bool paused = state->paused;
     if (paused)
         TRY(context.check(libxl_domain_unpause(context, domain, nullptr), inContext(tr("unpausing it"))));
@@ -60,10 +110,12 @@ Result<TransferProgress> XenGuest::saveWith(Transfer &transfer, SaveRequest &req
     transfer.observe(request.observer);
     auto sent = transfer.operation->run(inContext(tr("sending it")),
                                         [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
-                                            return libxl_domain_suspend(ctx, domain, request.stream.get(), flags, how);
+                                            return libxl_domain_suspend(ctx, domain, stream.get(), flags, how);
                                         });
+    stream.reset();
+    if (const auto relay = transfer.relay())
+        sent = whole(*relay, std::move(sent));
     transfer.observe(nullptr);
-    request.stream.reset();
     std::unique_lock lock(mutex_);
     transfer_.reset();
     if (sent) {
@@ -144,8 +196,17 @@ Result<void> XenGuest::resume(ResumeMode mode)
 
 Result<UniqueFd> XenGuest::acceptPeer(Transfer &transfer, const ReceiveRequest &request)
 {
-    pollfd fds[] = {{request.stream.get(), POLLIN, 0}, {transfer.wakeup.get(), POLLIN, 0}};
-    const int timeout = static_cast<int>(request.connectTimeout.count());
+    TRY(waitForPeer(transfer, request.stream.get(), static_cast<int>(request.connectTimeout.count())));
+    UniqueFd peer(::accept4(request.stream.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!peer)
+        return systemError(errno, tr("cannot accept the source's connection"));
+    return peer;
+}
+
+/// Until `fd` has something for us, or the transfer is aborted.
+Result<void> XenGuest::waitForPeer(Transfer &transfer, int fd, int timeout)
+{
+    pollfd fds[] = {{fd, POLLIN, 0}, {transfer.wakeup.get(), POLLIN, 0}};
     int ready = 0;
     do {
         ready = ::poll(fds, std::size(fds), timeout);
@@ -156,33 +217,54 @@ Result<UniqueFd> XenGuest::acceptPeer(Transfer &transfer, const ReceiveRequest &
         return transfer.abortion();
     if (ready == 0)
         return makeError(ErrorCode::TimedOut, tr("the source of '%s' did not connect"), facts_.name.c_str());
-    UniqueFd peer(::accept4(request.stream.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!peer)
-        return systemError(errno, tr("cannot accept the source's connection"));
-    return peer;
+    return {};
+}
+
+/// The stream that is libxl's to read; there is something in it.
+Result<UniqueFd> XenGuest::streamOf(Transfer &transfer, ReceiveRequest &request)
+{
+    if (request.kind != StreamKind::Listener)
+        return std::move(request.stream);
+    if (request.secret.empty())
+        return acceptPeer(transfer, request);
+    control::Relay order;
+    order.kind = control::StreamKind::Listener;
+    order.secret = request.secret;
+    order.connections = request.connections;
+    order.connectTimeoutMs = static_cast<uint32_t>(request.connectTimeout.count());
+    auto stream = startRelay(transfer, std::move(order), request.tls, {request.stream.get()});
+    request.stream.reset();
+    if (!stream)
+        return stream;
+    // The relay gives up by itself when nobody comes.
+    TRY(waitForPeer(transfer, stream->get(), -1));
+    return stream;
 }
 
 Result<TransferProgress> XenGuest::receive(Transfer &transfer, ReceiveRequest &request, libxl_domain_config *config)
 {
-    if (request.kind == StreamKind::Listener) {
-        UniqueFd peer = TRY(acceptPeer(transfer, request));
-        request.stream = std::move(peer);
-    }
+    UniqueFd stream = TRY(streamOf(transfer, request));
     RestoreParams params;
     params->stream_version = request.streamVersion;
     uint32_t made = 0;
-    TRY(transfer.operation->run(inContext(tr("receiving it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
-        return libxl_domain_create_restore(ctx, config, &made, request.stream.get(), -1, params.get(), how, nullptr);
-    }));
-    request.stream.reset();
+    auto received = transfer.operation->run(
+        inContext(tr("receiving it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
+            return libxl_domain_create_restore(ctx, config, &made, stream.get(), -1, params.get(), how, nullptr);
+        });
+    stream.reset();
+    if (const auto relay = transfer.relay()) {
+        const bool ours = !received;
+        received = whole(*relay, std::move(received));
+        if (!received && ours)
+            relay->abort(received.error().message);
+    }
+    TRY(std::move(received));
     TRY(attach(made));
     return transfer.figures();
 }
 
 Result<void> XenGuest::beginReceiving(ReceiveRequest request, std::unique_ptr<DomainConfig> config)
 {
-    if (request.kind == StreamKind::Listener && !request.secret.empty())
-        return unsupported(tr("Godwit's data channel"));
     auto transfer = std::make_shared<Transfer>(Transfer::Direction::Receive, TRY(Operation::open()));
     {
         std::lock_guard lock(mutex_);

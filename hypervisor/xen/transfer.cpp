@@ -38,9 +38,25 @@ void XenGuest::Transfer::abort(const std::string &reason)
         aborted_ = true;
         reason_ = reason;
     }
+    if (const auto between = relay())
+        between->abort(reason);
     const uint64_t one = 1;
     (void)!::write(wakeup.get(), &one, sizeof one);
     operation->abort();
+}
+
+void XenGuest::Transfer::setRelay(std::shared_ptr<RelayProcess> relay)
+{
+    std::lock_guard lock(aborting_);
+    relay_ = std::move(relay);
+    if (aborted_)
+        relay_->abort(reason_);
+}
+
+std::shared_ptr<RelayProcess> XenGuest::Transfer::relay()
+{
+    std::lock_guard lock(aborting_);
+    return relay_;
 }
 
 bool XenGuest::Transfer::aborted()

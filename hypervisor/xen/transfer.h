@@ -25,6 +25,9 @@ struct XenGuest::Transfer {
     void stopped();
     TransferProgress figures();
     void observe(TransferObserver *observer);
+    /// What stands between libxl and the connections, if anything does; abort() ends it, too.
+    void setRelay(std::shared_ptr<RelayProcess> relay);
+    std::shared_ptr<RelayProcess> relay();
 
     const Direction direction;
     const std::unique_ptr<Operation> operation;
@@ -40,6 +43,7 @@ private:
     std::mutex aborting_;
     bool aborted_ = false;
     std::string reason_;
+    std::shared_ptr<RelayProcess> relay_;
 
     std::mutex mutex_;   ///< held while the observer is told
     TransferObserver *observer_ = nullptr;

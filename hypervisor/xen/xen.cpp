@@ -40,7 +40,6 @@ public:
     }
 
     const char *typeName() const override { return "Xen"; }
-    bool speaksChannel() const override { return false; }
     DefinitionTraits definitionTraits() const override;
     Result<virCaps *> capabilities() override;
     Result<virDomainCaps *> domainCapabilities(const char *emulator, const char *arch, const char *machine,

@@ -21,6 +21,7 @@ std::vector<Message> sampleMessages()
         RestoreOnDemand{source},
         ServePages{source},
         Retry{},
+        Relay{"web1", StreamKind::Channel, secret, 4, {"/etc/pki", true, "host"}, 1000, 100},
         Hello{7},
         SuspendRequest{},
         LoadState{320000},

@@ -54,6 +54,14 @@ void HelperProcess::save(control::Save request, int ramFd, int streamFd, const s
     ASSERT_TRUE(control::send(control_.get(), request, fds));
 }
 
+void HelperProcess::relay(const control::Relay &request, int pipeFd, int streamFd, const std::vector<UniqueFd> &further)
+{
+    std::vector<int> fds{pipeFd, streamFd};
+    for (const UniqueFd &one : further)
+        fds.push_back(one.get());
+    ASSERT_TRUE(control::send(control_.get(), request, fds));
+}
+
 void HelperProcess::restore(control::Restore request, int ramFd, int streamFd)
 {
     int ends[2];

@@ -28,6 +28,7 @@ public:
     /// Ask for an operation. The device-state pipe is made here.
     void save(control::Save request, int ramFd, int streamFd, const std::vector<base::UniqueFd> &further = {});
     void restore(control::Restore request, int ramFd, int streamFd);
+    void relay(const control::Relay &request, int pipeFd, int streamFd, const std::vector<base::UniqueFd> &further = {});
 
     /// Answer messages until Done or Failed (returned), or the helper's silent end (Failed
     /// with an empty message).

@@ -36,6 +36,23 @@ class Migration(Moving):
     def test_peer_to_peer(self):
         self.move("--live", "--p2p")
 
+    def test_several_connections(self):
+        # The data channel, which stock hosts do not have: a relay stands between it and libxl on each side.
+        guest, here = self.running_guest(self.source)
+        there = self.console(self.destination, guest)
+        self.source.run(f"(virsh -q migrate --live --parallel --parallel-connections 3 {guest.name} {TARGET}; echo $?)"
+                        " > /tmp/moving 2>&1 &")
+        seen = wait_until(lambda: (text := self.source.run("""pgrep -c godwit-helper
+            awk '$4 == "01" && $3 ~ /:C[0-9A-F]{3}$/' /proc/net/tcp /proc/net/tcp6 | wc -l""").split()) != ["0", "0"]
+                          and text, "the relay stands", interval=0)
+        said = self.ended()
+        self.assertTrue(said.endswith("0"), said)
+        self.assertEqual(seen, ["1", "3"])
+        self.assert_runs_on(guest, there)
+        self.assert_never_ran_twice(here, there)
+        for node in self.lab.nodes:
+            node.fails("pgrep godwit-helper")
+
     def test_a_pv_guest(self):
         # Not live: the distribution's hypervisor finds no dirty pages of such guests.
         self.move(kind="pv")
@@ -62,9 +79,13 @@ class Migration(Moving):
                    interval=0)
         return guest, here
 
-    def assert_failed_and_runs_on(self, guest, console):
-        said = wait_until(lambda: (text := self.source.run("cat /tmp/moving")).strip()[-1:].isdigit() and text,
+    def ended(self):
+        """What the migration in the background has said; its exit status last."""
+        return wait_until(lambda: (text := self.source.run("cat /tmp/moving")).strip()[-1:].isdigit() and text,
                           "the migration has ended")
+
+    def assert_failed_and_runs_on(self, guest, console):
+        said = self.ended()
         self.assertTrue(said.endswith("1"), said)
         self.assertEqual(self.state(self.source, guest)[0], "running")
         self.assert_runs_on(guest, console)
