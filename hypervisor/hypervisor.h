@@ -308,9 +308,6 @@ public:
                                                              const char *machine, const char *virtType) = 0;
     virtual base::Result<unsigned long> version() = 0;    ///< major*1000000 + minor*1000 + micro
 
-    /// Whether its transfers take Godwit's data channel, or one plain stream only.
-    virtual bool speaksChannel() const { return true; }
-
     // The host as its guests see it: as a process sees it, or as the hypervisor tells.
     virtual base::Result<virNodeInfo> nodeInfo();
     virtual base::Result<uint64_t> freeMemory();          ///< bytes

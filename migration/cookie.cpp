@@ -44,7 +44,7 @@ std::string formatCookie(const Cookie &cookie)
     virBufferAsprintf(out, "<uuid>%s</uuid>\n", uuid);
     virBufferEscapeString(out, "<hostname>%s</hostname>\n", cookie.hostname.c_str());
     virBufferAsprintf(out, "<migration-stream-version>%u</migration-stream-version>\n", cookie.streamVersion);
-    if (const auto &ours = cookie.extension; ours && !cookie.bare) {
+    if (const auto &ours = cookie.extension) {
         virBufferAddLit(out, "<godwit>\n");
         virBufferAdjustIndent(out, 2);
         formatAbilities(out, ours->abilities);

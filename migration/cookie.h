@@ -62,8 +62,6 @@ struct Cookie {
     std::string hostname;
     unsigned streamVersion = currentStreamVersion;
     std::optional<CookieExtension> extension;
-    /// Written without our child: the hypervisor's transfers take one plain stream only.
-    bool bare = false;
 };
 
 /// The cookie as XML, with a final newline; the caller counts the NUL into its length.

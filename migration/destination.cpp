@@ -106,10 +106,10 @@ static Result<void> negotiate(Host &host, const Request &request, const char *te
                                 "godwit.conf does not let in"));
         Abilities own = destinationAbilities();
         // A source may be able to do more than its user asked it for.
-        own.channels = host.hypervisor().speaksChannel() ? std::min(own.channels, request.connections) : 1;
+        own.channels = std::min(own.channels, request.connections);
         TRY(checkTlsForce(host.settings(), request.flags));
         const bool tls = request.flags & VIR_MIGRATE_TLS;
-        own.tls = tls && host.hypervisor().speaksChannel();
+        own.tls = tls;
         if (own.tls)
             TRY(checkDestinationTls(host.settings()));
         incoming.chosen = TRY(choose(offerOf(cookie), cookie.hostname, own, here));

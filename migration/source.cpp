@@ -106,7 +106,6 @@ Result<Cookie> makeCookie(const Domain &domain)
     cookie.hostname = TRY(hostname());
     cookie.extension.emplace();
     cookie.extension->question = true;
-    cookie.bare = !domain.host().hypervisor().speaksChannel();
     return cookie;
 }
 
