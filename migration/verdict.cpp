@@ -23,7 +23,7 @@ using std::chrono::steady_clock;
 static constexpr char questionMagic[] = "GodwitQu";
 static constexpr uint32_t questionVersion = 1;
 static constexpr size_t digestSize = 32, questionHead = questionSize - digestSize, answerHead = answerSize - digestSize;
-static constexpr std::chrono::seconds answerPatience{10};
+static constexpr std::chrono::seconds answerPatience{10}, dismissPatience{2};
 using Digest = std::array<std::byte, digestSize>;
 
 static void putNumber(std::byte *to, uint32_t number)
@@ -152,10 +152,16 @@ bool dismiss(const domain::MigrationLink &destination)
     const auto question = encodeQuestion(Question::Settled, destination.secret);
     if (!question)
         return false;
-    const auto told = sendQuestion(destination, *question);
-    if (!told)
+    AnswerBytes answer;
+    const auto tell = [&]() -> Result<void> {
+        const base::UniqueFd fd = TRY(sendQuestion(destination, *question));
+        return readBytes(fd.get(), answer, dismissPatience, -1);
+    };
+    if (auto told = tell(); !told) {
         log(base::LogLevel::Debug, "the destination was not told that all is settled: %s", told.error().message.c_str());
-    return told.has_value();
+        return false;
+    }
+    return decodeAnswer(answer, *question, destination.secret).has_value();
 }
 
 } // namespace godwit::migration

@@ -42,7 +42,7 @@ std::optional<Verdict> decodeAnswer(std::span<const std::byte, answerSize> bytes
 /// Source: ask, and wait some seconds for the answer: Aborted, if `stopFd` (-1: none) becomes
 /// readable before it comes. No domain locked.
 base::Result<Verdict> ask(const domain::MigrationLink &destination, int stopFd = -1);
-/// Source: tell that nothing will be asked; false if nobody is there. A destination that does not
+/// Source: tell that nothing will be asked; false if nobody says that it was heard. A destination that does not
 /// hear it gives up by itself.
 bool dismiss(const domain::MigrationLink &destination);
 

@@ -97,12 +97,15 @@ bool Witness::answer(int connection, Verdict verdict, int stopFd)
     if (!readBytes(connection, bytes, speakPatience, stopFd))
         return false;
     const auto question = decodeQuestion(bytes, here_.secret);
-    if (!question || *question == Question::Settled)
-        return question.has_value();
+    if (!question)
+        return false;
+    // Who is told that it was heard says it no more.
+    if (*question == Question::Settled)
+        ::unlink(path_.c_str());
     const AnswerBytes told = encodeAnswer(verdict, bytes, here_.secret);
     if (::send(connection, told.data(), told.size(), MSG_NOSIGNAL) < 0)
         log(base::LogLevel::Info, "the source of a migration did not wait for the answer to its question");
-    return false;
+    return *question == Question::Settled;
 }
 
 } // namespace godwit::migration

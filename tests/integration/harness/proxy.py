@@ -60,7 +60,7 @@ class Proxy:
 
     def pass_on(self, end, routes, first):
         other, way = routes[end]
-        room = 1 << 16
+        room = 1 << 20
         if first and self.hold_at is not None and way == self.direction and not self.released.is_set():
             room = min(room, self.hold_at - self.passed[way])
         if self.rate and way == "forward":
