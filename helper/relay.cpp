@@ -23,7 +23,7 @@ namespace {
 
 constexpr size_t blockHeaderSize = 16;   // u64 number, u32 size, u32 zero
 constexpr uint32_t maxBlock = 1024 * 1024;
-constexpr milliseconds prefacePatience{10000};
+constexpr milliseconds relayPatience{10000};
 
 /// Runs one function per connection, each on its thread; the first failure counts and stops all.
 class Lanes
@@ -214,8 +214,8 @@ private:
         const auto secret = TRY(channel::parseSecret(request_.secret));
         channel::Sockets sockets;
         for (size_t index = Relay::StreamFd; index < fds_.size(); index++)
-            sockets.push_back(TRY(channel::openSource(std::move(fds_[index]), tls_, prefacePatience)));
-        TRY(channel::present(sockets, secret, prefacePatience));
+            sockets.push_back(TRY(channel::openSource(std::move(fds_[index]), tls_, relayPatience)));
+        TRY(channel::present(sockets, secret, relayPatience));
         channel::OutcomeReader outcome(*sockets[0]);
         const channel::Interrupt interrupt;
         std::vector<std::unique_ptr<stream::Sink>> sinks;
