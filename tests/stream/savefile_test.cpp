@@ -194,10 +194,10 @@ TEST(Savefile, ReadsFromAPipe)
     EXPECT_EQ(back->streamOffset, image.size());
 }
 
-static Result<Bytes> rewritten(std::span<const std::byte> header, SavefileVersion version, std::string_view xml)
+static Result<Bytes> rewritten(std::span<const std::byte> header, SavefileVersion version, std::string_view text)
 {
     MemorySink sink;
-    TRY(rewriteSavefile(sink, header, version, xml));
+    TRY(rewriteSavefile(sink, header, version, text));
     return std::move(sink.data);
 }
 
