@@ -64,8 +64,10 @@ Result<void> writeRecord(const std::string &path, const WitnessRecord &record)
     // It is written while the guest stands still: nothing waits for a disk.
     const std::string partial = path + partialSuffix;
     GError *failure = nullptr;
-    if (!g_file_set_contents_full(partial.c_str(), text.get(), -1, G_FILE_SET_CONTENTS_NONE, 0600, &failure))
+    if (!g_file_set_contents_full(partial.c_str(), text.get(), -1, G_FILE_SET_CONTENTS_NONE, 0600, &failure)) {
+        ::unlink(partial.c_str());   // of a full disk, nothing is left
         return takeFailure(failure, partial);
+    }
     if (::rename(partial.c_str(), path.c_str()) < 0)
         return systemError(errno, tr("cannot rename '%s'"), partial.c_str());
     return {};

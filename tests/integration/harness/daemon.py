@@ -76,8 +76,9 @@ class Daemon:
             line = self.user.command(line)
             environment.update(self.user.environment)
         with (self.base / "libvirtd.out").open("a") as out:
+            # Without room for files a write fails, as on a full disk, and no signal comes.
             self.process = subprocess.Popen(line, env=environment, stdin=subprocess.DEVNULL,
-                                            stdout=out, stderr=out, cwd="/")
+                                            stdout=out, stderr=out, cwd="/", restore_signals=False)
         wait_until(self.listens, f"{self.name} listens", timeout=30)
         # Its sockets are there before its drivers are: the first answer comes after both.
         process = self.virsh.popen("uri")
