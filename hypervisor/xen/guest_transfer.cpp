@@ -81,14 +81,18 @@ Result<UniqueFd> XenGuest::streamOf(Transfer &transfer, SaveRequest &request)
     return stream;
 }
 
-/// What libxl says of its end of the relay, and the relay of the other: the cause is whoever failed first.
-static Result<void> whole(RelayProcess &relay, Result<void> ours)
+/// libxl is through with its end of the pipe, and says how it went: the cause is whoever failed first. The
+/// pipe stays open until a failed relay knows: its end would look like the stream's.
+static Result<void> whole(RelayProcess &relay, UniqueFd &pipe, Result<void> ours)
 {
-    if (ours)
+    if (ours) {
+        pipe.reset();
         return relay.wait();
+    }
     constexpr std::chrono::seconds patience{1};
     if (auto theirs = relay.failure(patience))
         return std::move(*theirs);
+    relay.abort(ours.error().message);
     return ours;
 }
 
@@ -112,9 +116,9 @@ Result<TransferProgress> XenGuest::saveWith(Transfer &transfer, SaveRequest &req
                                         [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
                                             return libxl_domain_suspend(ctx, domain, stream.get(), flags, how);
                                         });
-    stream.reset();
     if (const auto relay = transfer.relay())
-        sent = whole(*relay, std::move(sent));
+        sent = whole(*relay, stream, std::move(sent));
+    stream.reset();
     transfer.observe(nullptr);
     std::unique_lock lock(mutex_);
     transfer_.reset();
@@ -251,13 +255,9 @@ Result<TransferProgress> XenGuest::receive(Transfer &transfer, ReceiveRequest &r
         inContext(tr("receiving it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
             return libxl_domain_create_restore(ctx, config, &made, stream.get(), -1, params.get(), how, nullptr);
         });
+    if (const auto relay = transfer.relay())
+        received = whole(*relay, stream, std::move(received));
     stream.reset();
-    if (const auto relay = transfer.relay()) {
-        const bool ours = !received;
-        received = whole(*relay, std::move(received));
-        if (!received && ours)
-            relay->abort(received.error().message);
-    }
     TRY(std::move(received));
     TRY(attach(made));
     return transfer.figures();

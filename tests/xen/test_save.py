@@ -71,7 +71,7 @@ class Save(Case):
         guest = Guest(kernel="/tmp/silent")
         self.virsh("create", self.define_file(self.source, guest))
         error = self.source.virsh_fails("save", guest.name, IMAGE)
-        self.assertIn("guest did not suspend", error)
+        self.assertIn("did not respond to suspend request", error)
         self.assertEqual(self.state(self.source, guest)[0], "running")
         self.assertNotRegex(self.source.run(f"xl list {guest.name} | awk 'NR > 1 {{ print $5 }}'"), "[psd]")
         self.source.run(f"test ! -e {IMAGE}")
