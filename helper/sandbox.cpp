@@ -16,14 +16,6 @@ using namespace base;
 
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool sanitized = true;
-#elif defined(__has_feature)
-constexpr bool sanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-constexpr bool sanitized = false;
-#endif
-
 struct ReleaseFilter {
     void operator()(void *filter) const { seccomp_release(filter); }
 };
@@ -83,7 +75,7 @@ Result<void> addRules(scmp_filter_ctx filter)
 
 Result<void> enterSandbox()
 {
-    if (sanitized) {
+    if (!sandboxDeniesCalls) {
         if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
             return systemError(errno, tr("cannot confine the transfer helper"));
         return {};
