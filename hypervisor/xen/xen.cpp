@@ -302,6 +302,10 @@ Result<std::shared_ptr<Guest>> Xen::receive(ReceiveRequest request)
 
 Result<std::shared_ptr<Guest>> Xen::adopt(CreateRequest request, const GuestStatus &)
 {
+    // libvirt's own Xen driver keeps it among its domains. To destroy it would fail, but not before
+    // libxl has taken away what xenstore knows of the host, which then starts no guest any more.
+    if (request.def->id == 0)
+        return makeError(ErrorCode::Unsupported, "%s", tr("Domain-0 is this host itself, and no guest of it"));
     auto context = TRY(Context::open());
     const auto domid = static_cast<uint32_t>(request.def->id);
     DomainInfo state;

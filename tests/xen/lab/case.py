@@ -29,7 +29,7 @@ class Case(unittest.TestCase):
         for node in self.lab.nodes:
             node.run("""
                 for id in $(xl list | awk 'NR > 1 && $2 != 0 { print $2 }'); do xl destroy $id; done
-                for name in $(virsh -q list --all --name); do
+                for name in $(virsh -q list --all --name | grep -v '^Domain-0$'); do
                     virsh -q destroy $name; virsh -q undefine $name --managed-save || virsh -q undefine $name
                 done 2> /dev/null
                 rm -f /tmp/*.image /tmp/*.xml""")
