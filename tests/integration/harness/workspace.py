@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The directory of one test run: everything it makes is below, and everybody may read it."""
 import atexit
+import functools
 import shutil
 import socket
 import tempfile
@@ -51,18 +52,48 @@ class Workspace:
         shutil.rmtree(self.path)
 
 
-def free_ports(count):
-    """The first of `count` adjacent TCP ports that nobody uses."""
-    while True:
+class Ports:
+    """TCP ports of this process's own: tests run side by side. They are below those that the kernel
+    gives to whoever connects. A socket that nobody else can have at the same time holds the share."""
+    FIRST, SHARES, EACH = 12000, 150, 128
+
+    def __init__(self):
+        self.lock = socket.socket(socket.AF_UNIX)
+        for share in range(self.SHARES):
+            try:
+                self.lock.bind(f"\0godwit-test-ports-{share}")
+            except OSError:
+                continue
+            self.begin = self.FIRST + share * self.EACH
+            self.used = 0
+            return
+        raise RuntimeError("too many tests at once")
+
+    def take(self, count):
+        """The first of `count` adjacent ports that nobody uses. The oldest come again at the end."""
+        for _ in range(self.EACH):
+            if self.used + count > self.EACH:
+                self.used = 0
+            first = self.begin + self.used
+            self.used += count
+            if all(map(is_free, range(first, first + count))):
+                return first
+        raise RuntimeError("no free ports")
+
+
+def is_free(port):
+    try:
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = probe.getsockname()[1]
-        if first + count > 65535:
-            continue
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as probe:
-                    probe.bind(("0.0.0.0", port))
-            return first
-        except OSError:
-            continue
+            probe.bind(("0.0.0.0", port))
+        return True
+    except OSError:
+        return False
+
+
+@functools.cache
+def our_ports():
+    return Ports()
+
+
+def free_ports(count):
+    return our_ports().take(count)
