@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <memory>
+#include <optional>
 #include <random>
 #include <sys/socket.h>
 #include <thread>
@@ -206,17 +208,22 @@ TEST_F(RelayTest, RefusesBlocksThatMakeNoStream)
         {"it goes on after its end", [](const Lane &a, const Lane &b) { a.block(0, 0), b.block(0, 10); }},
         {"a connection just ends", [](const Lane &a, const Lane &b) { a.block(0, 10), ::shutdown(b.fd.get(), SHUT_WR); }},
     };
-    for (const auto &[name, say] : cases) {
-        SCOPED_TRACE(name);
-        HelperProcess victim;
-        auto [socket, number] = makeListener();
+    // All at once: each waits a moment for its source, which is not going to listen.
+    struct Victim {
+        HelperProcess process;
         Pipe pipe;
-        victim.relay(order(StreamKind::Listener, 2), pipe.write.get(), socket.get());
-        pipe.write.reset();
-        const Lane a(number, 0, 2), b(number, 1, 2);
-        say(a, b);
-        EXPECT_NE(failureOf(victim.run()), "");
+        std::optional<Lane> a, b;
+    };
+    std::vector<std::unique_ptr<Victim>> victims;
+    for (const auto &[name, say] : cases) {
+        Victim &victim = *victims.emplace_back(std::make_unique<Victim>());
+        auto [socket, number] = makeListener();
+        victim.process.relay(order(StreamKind::Listener, 2), victim.pipe.write.get(), socket.get());
+        victim.pipe.write.reset();
+        say(victim.a.emplace(number, 0, 2), victim.b.emplace(number, 1, 2));
     }
+    for (size_t i = 0; i < victims.size(); i++)
+        EXPECT_NE(failureOf(victims[i]->process.run()), "") << cases[i].first;
 }
 
 TEST_F(RelayTest, WantsTheSecretAndConnections)

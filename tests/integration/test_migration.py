@@ -248,6 +248,7 @@ class Parallel(MigrationCase):
         self.assertNotEqual(self.source.virsh.finish(process, timeout=90)[0], 0)
         guest.assert_runs_on()
         self.assertIsNone(state(self.target.virsh, "guest"))
+        self.source.virsh("migrate-setspeed", "guest", 0)
         self.migrate("--live", "--parallel")
         self.assert_moved(guest)
 
