@@ -3,9 +3,9 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
-#include "engine/file_io.h"
 #include "engine/workers.h"
 #include "engine/zero_page.h"
+#include "stream/file_io.h"
 
 #include <array>
 #include <cerrno>
@@ -179,7 +179,7 @@ Result<std::vector<PageServer::Run>> PageServer::findData(uint64_t page, uint64_
     std::vector<Run> runs;
     for (uint64_t at = begin; at < end;) {
         if (at >= data_.end) {
-            const Extent next = nextData(image_.fd(), at, uint64_t{1} << 62);
+            const stream::Extent next = stream::nextData(image_.fd(), at, uint64_t{1} << 62);
             data_ = {next.begin, next.end};
         }
         const uint64_t from = std::max(at, data_.begin), to = std::min(end, data_.end);

@@ -2,8 +2,8 @@
 #include "engine/paged_image.h"
 
 #include "base/i18n.h"
-#include "engine/file_io.h"
 #include "engine/restore.h"
+#include "stream/file_io.h"
 
 #include <cerrno>
 #include <cstdlib>
@@ -86,7 +86,7 @@ Result<std::unique_ptr<PagedImage>> PagedImage::open(const MemoryMap &memory, co
                          static_cast<unsigned long long>(origin.size - std::min(origin.size, origin.begin)));
     std::unique_ptr<PagedImage> image(new PagedImage(memory, origin, std::move(layout)));
     if (origin.bypassCache && origin.begin % pageSize == 0)
-        image->direct_ = TRY(reopen(origin.fd, O_RDONLY | O_DIRECT));
+        image->direct_ = TRY(stream::reopen(origin.fd, O_RDONLY | O_DIRECT));
     TRY(image->checkUnchanged());
     return image;
 }
@@ -127,7 +127,7 @@ Result<void> PagedImage::read(const Place &place, std::span<std::byte> into)
 {
     TRY(checkUnchanged());   // why a head is not what it must be
     TRY(checkHead(place.batch));
-    const size_t got = TRY(readAt(fd(), into, place.offset));
+    const size_t got = TRY_IN(tr("image"), stream::readAt(fd(), into, place.offset));
     if (got < into.size())
         return makeError(ErrorCode::BadFormat, tr("the image ends at byte %llu"),
                          static_cast<unsigned long long>(place.offset + got));
@@ -149,7 +149,7 @@ Result<void> PagedImage::checkHead(uint64_t batch)
         static_cast<std::byte *>(std::aligned_alloc(pageSize, expected.size())), &std::free);
     if (!found)
         return systemError(ENOMEM, "aligned_alloc");
-    const size_t got = TRY(readAt(fd(), std::span(found.get(), expected.size()), origin_.begin + home.offset));
+    const size_t got = TRY_IN(tr("image"), stream::readAt(fd(), std::span(found.get(), expected.size()), origin_.begin + home.offset));
     if (got < expected.size() || std::memcmp(found.get(), expected.data(), expected.size()) != 0)
         return makeError(ErrorCode::BadFormat, tr("page 0x%llx is not where the image's index says"),
                          static_cast<unsigned long long>(home.first.value));

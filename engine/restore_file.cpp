@@ -3,9 +3,9 @@
 #include "engine/restore.h"
 
 #include "base/i18n.h"
-#include "engine/file_io.h"
 #include "engine/workers.h"
 #include "engine/zero_page.h"
+#include "stream/file_io.h"
 #include "stream/skim_source.h"
 
 #include <cerrno>
@@ -129,7 +129,7 @@ private:
         uint64_t holes = run.pages;
         for (uint64_t at = begin; at < end;) {
             if (at >= data_.end)
-                data_ = nextData(fd_, at, endOfFiles);
+                data_ = stream::nextData(fd_, at, endOfFiles);
             const uint64_t from = std::max(at, data_.begin), to = std::min(end, data_.end);
             if (from >= end)
                 break;
@@ -188,7 +188,7 @@ private:
 
     Result<void> readAll(const Run &run, std::span<std::byte> into)
     {
-        const size_t got = TRY(readAt(fd_, into, begin_ + run.place));
+        const size_t got = TRY_IN(tr("image"), stream::readAt(fd_, into, begin_ + run.place));
         if (got < into.size())
             return endsAt(run.place + got);
         return {};
@@ -228,7 +228,7 @@ private:
     const bool intoMap_;
     Meter &meter_;
     const stream::AlignedLayout *layout_ = nullptr;
-    Extent data_{0, 0};       // of the file: the last one found
+    stream::Extent data_{0, 0};       // of the file: the last one found
     PageSet seen_;
     std::vector<Run> runs_;   // of one record
     Workers<Run> workers_;    // last: they use all of the above
@@ -248,7 +248,7 @@ Result<std::vector<std::byte>> restoreImage(const MemoryMap &memory, const Image
     // Without alignment there is no direct I/O; then the image is read as ever.
     UniqueFd direct;
     if (image.bypassCache && layout && begin % static_cast<off_t>(pageSize) == 0)
-        direct = TRY(reopen(image.fd, O_RDONLY | O_DIRECT));
+        direct = TRY(stream::reopen(image.fd, O_RDONLY | O_DIRECT));
 
     stream::SkimSource source(image.fd);
     FileFiller filler(memory, direct ? direct.get() : image.fd, static_cast<uint64_t>(begin),

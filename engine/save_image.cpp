@@ -9,10 +9,10 @@
 #include "base/log.h"
 #include "engine/device_state.h"
 #include "engine/dirty_tracker.h"
-#include "engine/file_io.h"
 #include "engine/limiter.h"
 #include "engine/workers.h"
 #include "engine/zero_page.h"
+#include "stream/file_io.h"
 #include "stream/libxc_writer.h"
 #include "stream/libxl_stream.h"
 
@@ -74,7 +74,7 @@ private:
         if (::ftruncate(target_.fd, begin) < 0 || ::ftruncate(target_.fd, end) < 0)
             return systemError(errno, tr("cannot write the image"));
         if (target_.bypassCache)
-            direct_ = TRY(reopen(target_.fd, O_WRONLY | O_DIRECT));
+            direct_ = TRY(stream::reopen(target_.fd, O_WRONLY | O_DIRECT));
         stream::FdSink sink(target_.fd);
         TRY(layout_.writeStreamHead(sink, domainHeader));
         written(sink.offset());
@@ -212,7 +212,7 @@ private:
             std::unique_lock lock(writing_, std::defer_lock);
             if (!direct_)
                 lock.lock();
-            TRY(writeAt(dataFd(), data, begin_ + place));
+            TRY_IN(tr("image"), stream::writeAt(dataFd(), data, begin_ + place));
         }
         written(data.size());
         if (host_.limits().bandwidth > 0) {
@@ -281,7 +281,7 @@ private:
 Result<void> saveImage(const MemoryMap &memory, const ImageTarget &target, int deviceStatePipe,
                        const SaveOptions &options, SaveHost &host, Meter &meter)
 {
-    if (!isRegularFile(target.fd))
+    if (!stream::isRegularFile(target.fd))
         return makeError(ErrorCode::InvalidArgument, tr("an aligned image must be a regular file"));
     auto layout = TRY(memory.layout(target.index));
     return ImageSaver(memory, target, std::move(layout), deviceStatePipe, options, host, meter).run();

@@ -4,8 +4,8 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "channel/admission.h"
-#include "engine/file_io.h"
 #include "engine/restore.h"
+#include "stream/file_io.h"
 
 namespace godwit::helper {
 
@@ -98,7 +98,7 @@ private:
 
     Result<std::vector<std::byte>> fill(const engine::MemoryMap &memory)
     {
-        if (request_.kind == StreamKind::File && request_.streamVersion == libxl2 && engine::isRegularFile(streamFd()))
+        if (request_.kind == StreamKind::File && request_.streamVersion == libxl2 && stream::isRegularFile(streamFd()))
             return engine::restoreImage(memory, {streamFd(), toIndex(request_.index), request_.bypassCache}, meter_);
         const auto version = static_cast<engine::StreamVersion>(request_.streamVersion);
         if (sockets_.empty()) {

@@ -2,6 +2,7 @@
 #include "tools/memory_file.h"
 
 #include "base/i18n.h"
+#include "stream/file_io.h"
 #include "tools/pages.h"
 
 #include <algorithm>
@@ -64,14 +65,7 @@ Result<void> MemoryFile::write(std::span<const libxc::PageWord> words, Source &d
 Result<void> MemoryFile::writeRun(uint64_t first, std::span<const std::byte> data)
 {
     writtenEnd_ = std::max(writtenEnd_, first + data.size() / pageSize);
-    for (uint64_t at = first * pageSize; !data.empty();) {
-        const ssize_t count = ::pwrite(output_.fd(), data.data(), data.size(), static_cast<off_t>(at));
-        if (count < 0 && errno != EINTR)
-            return systemError(errno, tr("cannot write %s"), output_.name().c_str());
-        const size_t written = count < 0 ? 0 : static_cast<size_t>(count);
-        data = data.subspan(written);
-        at += written;
-    }
+    TRY_IN(output_.name(), writeAt(output_.fd(), data, first * pageSize));
     return {};
 }
 

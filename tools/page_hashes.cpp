@@ -2,12 +2,11 @@
 #include "tools/page_hashes.h"
 
 #include "base/i18n.h"
+#include "stream/file_io.h"
 #include "stream/temporary_file.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <limits>
-#include <unistd.h>
 #include <vector>
 
 namespace godwit::tools {
@@ -17,9 +16,9 @@ using namespace base;
 static constexpr size_t hashesAtOnce = 4096;
 static constexpr uint64_t mostHashes = static_cast<uint64_t>(std::numeric_limits<off_t>::max()) / sizeof(Hash);
 
-static off_t offsetOf(uint64_t pfn)
+static uint64_t offsetOf(uint64_t pfn)
 {
-    return static_cast<off_t>(pfn * sizeof(Hash));
+    return pfn * sizeof(Hash);
 }
 
 Result<PageHashes> PageHashes::create()
@@ -35,14 +34,7 @@ Result<void> PageHashes::put(uint64_t first, std::span<const Hash> hashes)
     if (first >= mostHashes - hashes.size())
         return makeError(ErrorCode::BadFormat, tr("page 0x%llx has no place in a file"), static_cast<unsigned long long>(first));
     end_ = std::max(end_, first + hashes.size());
-    auto raw = std::as_bytes(hashes);
-    for (off_t at = offsetOf(first); !raw.empty();) {
-        const ssize_t count = ::pwrite(file_.get(), raw.data(), raw.size(), at);
-        if (count < 0 && errno != EINTR)
-            return systemError(errno, "%s", tr("cannot write to a temporary file"));
-        raw = raw.subspan(static_cast<size_t>(std::max<ssize_t>(count, 0)));
-        at += std::max<ssize_t>(count, 0);
-    }
+    TRY_IN(tr("temporary file"), stream::writeAt(file_.get(), std::as_bytes(hashes), offsetOf(first)));
     return {};
 }
 
@@ -50,26 +42,15 @@ uint64_t PageHashes::next(uint64_t pfn) const
 {
     if (pfn >= end_)
         return mostHashes;
-    const off_t data = ::lseek(file_.get(), offsetOf(pfn), SEEK_DATA);
-    if (data < 0)
-        return errno == ENXIO ? mostHashes : pfn;
-    return std::max(pfn, static_cast<uint64_t>(data) / sizeof(Hash));
+    const stream::Extent data = stream::nextData(file_.get(), offsetOf(pfn), offsetOf(mostHashes));
+    return std::max(pfn, data.begin / sizeof(Hash));
 }
 
 Result<void> PageHashes::read(uint64_t first, std::span<Hash> into) const
 {
-    auto raw = std::as_writable_bytes(into);
-    for (off_t at = offsetOf(first); !raw.empty();) {
-        const ssize_t count = ::pread(file_.get(), raw.data(), raw.size(), at);
-        if (count < 0 && errno != EINTR)
-            return systemError(errno, "%s", tr("cannot read from a temporary file"));
-        if (count == 0) {
-            std::ranges::fill(raw, std::byte{});
-            break;
-        }
-        raw = raw.subspan(static_cast<size_t>(std::max<ssize_t>(count, 0)));
-        at += std::max<ssize_t>(count, 0);
-    }
+    const auto raw = std::as_writable_bytes(into);
+    const size_t count = TRY_IN(tr("temporary file"), stream::readAt(file_.get(), raw, offsetOf(first)));
+    std::ranges::fill(raw.subspan(count), std::byte{});
     return {};
 }
 

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <span>
 
-namespace godwit::engine {
+namespace godwit::stream {
 
 /// Whether `fd` is a file whose bytes can be reached by their offsets.
 bool isRegularFile(int fd);
@@ -28,4 +28,4 @@ struct Extent {
 };
 Extent nextData(int fd, uint64_t offset, uint64_t end);
 
-} // namespace godwit::engine
+} // namespace godwit::stream

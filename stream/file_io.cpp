@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-#include "engine/file_io.h"
+#include "stream/file_io.h"
 
 #include "base/i18n.h"
 #include "base/strprintf.h"
@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-namespace godwit::engine {
+namespace godwit::stream {
 
 using namespace base;
 
@@ -34,9 +34,9 @@ Result<void> writeAt(int fd, std::span<const std::byte> data, uint64_t offset)
     while (!data.empty()) {
         const ssize_t count = ::pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
         if (count == 0)
-            return systemError(ENOSPC, tr("cannot write the image"));
+            return systemError(ENOSPC, "%s", tr("cannot write"));
         if (count < 0 && errno != EINTR)
-            return systemError(errno, tr("cannot write the image"));
+            return systemError(errno, "%s", tr("cannot write"));
         const auto done = static_cast<size_t>(std::max<ssize_t>(count, 0));
         data = data.subspan(done);
         offset += done;
@@ -52,7 +52,7 @@ Result<size_t> readAt(int fd, std::span<std::byte> into, uint64_t offset)
         if (count == 0)
             break;
         if (count < 0 && errno != EINTR)
-            return systemError(errno, tr("cannot read the image"));
+            return systemError(errno, "%s", tr("cannot read"));
         done += static_cast<size_t>(std::max<ssize_t>(count, 0));
     }
     return done;
@@ -69,4 +69,4 @@ Extent nextData(int fd, uint64_t offset, uint64_t end)
     return {static_cast<uint64_t>(data), hole < 0 ? end : std::min(end, static_cast<uint64_t>(hole))};
 }
 
-} // namespace godwit::engine
+} // namespace godwit::stream
