@@ -2,10 +2,9 @@
 #include "tools/image_info.h"
 
 #include "tools/pages.h"
+#include "tools/seen_pages.h"
 
 #include <algorithm>
-#include <bitset>
-#include <memory>
 
 namespace godwit::tools {
 
@@ -13,30 +12,6 @@ using namespace base;
 using namespace stream;
 
 namespace {
-
-/// Which pages came already. Those beyond are counted as if each came once: memory is limited.
-class SeenPages
-{
-public:
-    /// Is it new?
-    bool add(uint64_t pfn)
-    {
-        if (pfn >= mostPages)
-            return true;
-        std::unique_ptr<Chunk> &chunk = chunks_[pfn / chunkPages];
-        if (!chunk)
-            chunk = std::make_unique<Chunk>();
-        const bool isNew = !chunk->test(pfn % chunkPages);
-        chunk->set(pfn % chunkPages);
-        return isNew;
-    }
-
-private:
-    static constexpr uint64_t mostPages = uint64_t{1} << 26;    // 256 GiB of memory, 8 MiB of bits
-    static constexpr uint64_t chunkPages = 32768;
-    using Chunk = std::bitset<chunkPages>;
-    std::vector<std::unique_ptr<Chunk>> chunks_{mostPages / chunkPages};
-};
 
 class Gatherer final : public Contents
 {
@@ -55,7 +30,7 @@ public:
             info_.pagesByType[static_cast<size_t>(word.type)]++;
             info_.pagesWithData += hasData(word.type) ? 1 : 0;
             if (hasData(word.type) || word.type == libxc::PageType::AllocOnly)
-                note(word.pfn.value);
+                TRY(note(word.pfn.value));
         }
         info_.pagesSent += words.size();
         return {};
@@ -111,10 +86,11 @@ public:
 private:
     static constexpr size_t mostKinds = 64;   // of unknown optional records there may be more
 
-    void note(uint64_t pfn)
+    Result<void> note(uint64_t pfn)
     {
         info_.endOfMemory = std::max(info_.endOfMemory, pfn + 1);
-        info_.distinctPages += seen_.add(pfn) ? 1 : 0;
+        info_.distinctPages += TRY(seen_.add(pfn)) ? 1 : 0;
+        return {};
     }
 
     ImageInfo &info_;

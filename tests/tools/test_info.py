@@ -3,8 +3,9 @@
 """godwit-stream info: as text, held against golden outputs, and as JSON."""
 import json
 import os
+import tempfile
 
-from runner import BAD_INPUT, SOURCE, ToolCase
+from runner import BAD_INPUT, INPUT_OUTPUT, SOURCE, ToolCase
 import images
 from harness import tap
 
@@ -93,6 +94,18 @@ class Info(ToolCase):
         words = [(images.NOTAB, 2 ** 52 - 1), (images.NOTAB, 2 ** 40)]
         memory = self.json(images.libxc_hvm(memory=images.page_data(words)))["memory"]
         self.assertEqual((memory["pages"], memory["end_pfn"]), (2, 2 ** 52))
+
+    def test_counts_a_page_of_a_very_large_guest_once(self):
+        # Every fourth of a tebibyte, and then some, all of them twice: more of the guest than is kept in memory.
+        words = [(images.XALLOC, region * 2 ** 26 + page) for region in range(64) for page in (0, 1, 32768, 40000)]
+        for again in (words, words[::-1]):
+            memory = self.json(images.libxc_hvm(memory=images.page_data(words) + images.page_data(again)), "-q")["memory"]
+            self.assertEqual((memory["pages"], memory["sent"]), (len(words), 2 * len(words)))
+        with tempfile.TemporaryDirectory() as folder:
+            os.rmdir(folder)
+            content = images.libxc_hvm(memory=images.page_data(words))
+            self.assertIn("temporary file", self.fails(INPUT_OUTPUT, "info", "-", input=content, env={"TMPDIR": folder}))
+            os.mkdir(folder)
 
     def test_odd_configurations_are_no_obstacle(self):
         for config in (b"", b"name = 'web1'\0", b"[]", b'{"c_info": 1}', b'{"c_info": {"name": 1}}', b'{"c_info": {"name": {}}}',
