@@ -166,17 +166,35 @@ ssize_t Copier::writeMapped(int in, int out, uint64_t length)
     return count;
 }
 
+std::span<std::byte> Copier::bufferOf(uint64_t length)
+{
+    if (buffer_.empty())
+        buffer_.resize(bufferSize);
+    return std::span(buffer_).first(std::min<uint64_t>(length, buffer_.size()));
+}
+
 Result<void> Copier::copyThroughBuffer(Source &source, uint64_t length)
 {
-    if (length > 0 && buffer_.empty())
-        buffer_.resize(bufferSize);
     while (length > 0) {
-        const auto some = std::span(buffer_).first(std::min<uint64_t>(length, buffer_.size()));
+        const auto some = bufferOf(length);
         TRY(source.read(some));
         TRY(sink_.write(some));
         length -= some.size();
     }
     return {};
+}
+
+Result<uint64_t> Copier::copySome(uint64_t length)
+{
+    for (; way_ != Way::Buffer; way_ = Way::Buffer) {
+        const uint64_t count = TRY(way_ == Way::Relay ? relay(length) : moveSome(length));
+        if (count > 0)
+            return count;
+    }
+    const auto some = bufferOf(length);
+    const size_t count = TRY(source_.readUpTo(some));
+    TRY(sink_.write(some.first(count)));
+    return count;
 }
 
 } // namespace godwit::stream

@@ -54,6 +54,8 @@ public:
 
     /// Exactly `length` bytes from `source`, which need not be the one of the constructor.
     base::Result<void> copy(Source &source, uint64_t length);
+    /// At most so many of the constructor's source; how many they were, 0: it has ended.
+    base::Result<uint64_t> copySome(uint64_t length);
 
 private:
     enum class Way : uint8_t { Buffer, Mapped, Splice, Relay };
@@ -65,6 +67,7 @@ private:
     base::Result<uint64_t> relay(uint64_t length);
     ssize_t writeMapped(int in, int out, uint64_t length);
     base::Result<void> copyThroughBuffer(Source &source, uint64_t length);
+    std::span<std::byte> bufferOf(uint64_t length);
 
     Source &source_;
     Sink &sink_;

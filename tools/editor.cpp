@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <glib.h>
+#include <memory>
 #include <sys/wait.h>
 
 namespace godwit::tools {
@@ -75,11 +76,21 @@ std::string editorCommand()
     return "vi";
 }
 
+/// Standard input and output may be the image's way in and out.
+const char *redirections()
+{
+    const bool in = ::isatty(STDIN_FILENO), out = ::isatty(STDOUT_FILENO);
+    if (in && out)
+        return "";
+    const bool terminal = static_cast<bool>(UniqueFd(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)));
+    return terminal ? " < /dev/tty > /dev/tty" : " < /dev/null >&2";
+}
+
 Result<void> runEditor(const std::string &path)
 {
     const std::string editor = editorCommand();
     char *quoted = g_shell_quote(path.c_str());
-    const std::string command = editor + " " + quoted;   // through the shell: "emacs -nw" is one, too
+    const std::string command = editor + " " + quoted + redirections();   // through the shell: "emacs -nw" is one, too
     g_free(quoted);
     std::fflush(nullptr);
     const int status = std::system(command.c_str());
@@ -92,12 +103,13 @@ Result<void> runEditor(const std::string &path)
 
 bool wantsAnotherTry(const Error &problem)
 {
-    if (!::isatty(STDIN_FILENO) || !::isatty(STDERR_FILENO))
+    const std::unique_ptr<FILE, decltype(&std::fclose)> terminal(std::fopen("/dev/tty", "r+e"), std::fclose);
+    if (!terminal || !::isatty(STDERR_FILENO))
         return false;
     // Translators: "y" for yes stays as it is.
     std::fprintf(stderr, tr("%s\nEdit again? [y/n] "), problem.message.c_str());
     char answer[16] = "";
-    return std::fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+    return std::fgets(answer, sizeof answer, terminal.get()) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
 } // namespace
@@ -117,6 +129,11 @@ Result<std::string> editText(std::string_view text, const std::function<Result<v
                              verdict.error().message.c_str(), kept.c_str());
         }
     }
+}
+
+Result<std::string> keepText(std::string_view text)
+{
+    return TRY(Draft::create(text)).keep();
 }
 
 } // namespace godwit::tools

@@ -26,7 +26,7 @@ auto allCommands()
         {"verify", "IMAGE", tr("Hold a stream against the specification"), runVerify},
         {"convert", "IMAGE [OUTPUT]", tr("Convert a legacy stream, or an image that holds one"), runConvert},
         {"extract", "IMAGE", tr("Take domain XML, device state or memory out of an image"), runExtract},
-        {"edit-xml", "IMAGE", tr("Change the domain XML of an image"), runEditXml},
+        {"edit-xml", "IMAGE [OUTPUT]", tr("Change the domain XML of an image"), runEditXml},
         {"diff", "IMAGE IMAGE", tr("Compare two images: XML, memory, the rest"), runDiff},
     });
 }

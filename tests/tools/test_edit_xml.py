@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """godwit-stream edit-xml."""
+import fcntl
 import os
 import re
 import stat
+import subprocess
+import termios
 from pathlib import Path
 
-from runner import BAD_INPUT, INPUT_OUTPUT, USAGE, ToolCase
+from runner import BAD_INPUT, INPUT_OUTPUT, TOOL, USAGE, ToolCase
 import images
 from harness import tap
 
@@ -114,8 +117,84 @@ class EditXml(ToolCase):
     def test_refuses_what_has_no_xml(self):
         self.file("stream", images.libxl_hvm())
         self.assertIn("has no domain XML", self.fails(BAD_INPUT, "edit-xml", "-x", "-", "stream"))
-        self.assertIn("no pipe", self.fails(USAGE, "edit-xml", "-x", "-", "-"))
         self.assertIn("gone", self.fails(INPUT_OUTPUT, "edit-xml", "gone"))
+
+    def assert_from_pipe(self, arguments, expected, content, **options):
+        """The changed image, on standard output and in a file."""
+        self.assertEqual(self.run_tool("edit-xml", *arguments, "-", input=content, **options).stdout, expected)
+        self.assertEqual(self.run_tool("edit-xml", *arguments, "-", "out", input=content, **options).stdout, b"")
+        self.assertEqual((self.path / "out").read_bytes(), expected)
+
+    def test_takes_an_image_from_a_pipe(self):
+        xml = self.file("xml", NEW.encode())
+        for options in [{}, {"order": ">"}, {"version": 1}, {"extension": (0, 1)}]:
+            stream = images.libxl_hvm() + os.urandom(3 << 20)
+            content, expected = (images.libvirt_image(stream, xml=text, **options) for text in (images.XML, NEW))
+            self.assert_from_pipe(["-x", xml], expected, content)
+        same = self.file("same", images.XML.encode())
+        self.assert_from_pipe(["-x", same], content, content)
+        self.assert_files("xml", "same", "out")
+
+    def test_takes_an_image_from_a_standard_input_that_stands_inside_a_file(self):
+        self.file("xml", NEW.encode())
+        stream = images.libxl_hvm() + bytes(8 << 20) + b"end"
+        file = self.file("in", b"something" + images.libvirt_image(stream))
+        for arguments in (["-"], ["-", "out"], ["-", "-"]):
+            with file.open("rb") as source, (self.path / "stdout").open("wb") as out:
+                os.lseek(source.fileno(), 9, os.SEEK_SET)
+                subprocess.run([TOOL, "edit-xml", "-x", "xml", *arguments], cwd=self.path, stdin=source, stdout=out, check=True)
+            found = (self.path / ("out" if "out" in arguments else "stdout")).read_bytes()
+            self.assertEqual(found, images.libvirt_image(stream, xml=NEW), arguments)
+
+    def test_an_output_leaves_the_image_as_it_is(self):
+        content = images.libvirt_image(images.libxl_hvm())
+        self.file("image", content)
+        self.run_tool("edit-xml", "-x", "-", "image", "out", input=NEW.encode())
+        self.assertEqual((self.path / "image").read_bytes(), content)
+        self.assertEqual((self.path / "out").read_bytes(), images.libvirt_image(images.libxl_hvm(), xml=NEW))
+        printed = self.run_tool("edit-xml", "-x", "-", "image", "-", input=NEW.encode()).stdout
+        self.assertEqual(printed, (self.path / "out").read_bytes())
+
+    def test_the_editor_takes_neither_the_image_nor_its_way_out(self):
+        content, expected = (images.libvirt_image(b"stream", xml=text) for text in (images.XML, NEW))
+        environment = self.editor('cat; echo noise; sed -i s/web1/a-longer-name/ "$2"')
+        done = subprocess.run([TOOL, "edit-xml", "-"], cwd=self.path, input=content, capture_output=True, check=True,
+                              env={**os.environ, **environment}, start_new_session=True)
+        self.assertEqual((done.stdout, done.stderr), (expected, b"noise\n"))
+
+    def test_the_editor_has_the_terminal(self):
+        environment = self.editor('read answer; echo "is $answer"; sed -i "s/web1/$answer/" "$2"')
+        ours, theirs = os.openpty()
+
+        def take_terminal():
+            os.setsid()
+            fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+        os.write(ours, b"a-longer-name\n")
+        done = subprocess.run([TOOL, "edit-xml", "-"], cwd=self.path, input=images.libvirt_image(b"stream"),
+                              capture_output=True, check=True, env={**os.environ, **environment}, preexec_fn=take_terminal)
+        self.assertEqual(done.stdout, images.libvirt_image(b"stream", xml=NEW))
+        self.assertIn(b"is a-longer-name", os.read(ours, 4096))
+        os.close(ours)
+        os.close(theirs)
+
+    def test_what_was_typed_outlives_a_full_disk(self):
+        self.file("image", images.libvirt_image(bytes(1 << 20)))
+        message = self.fails(INPUT_OUTPUT, "edit-xml", "image", "/dev/full", env=self.editor('sed -i s/web1/other/ "$2"'))
+        kept = re.search(r"No space left on device; your text is kept in '(.*)'", message).group(1)
+        self.assertEqual(Path(kept).read_text(), images.XML.replace("web1", "other"))
+
+    def test_refuses_ways_that_cannot_be_gone(self):
+        content = images.libvirt_image(b"stream")
+        self.assertIn("only one thing", self.fails(USAGE, "edit-xml", "-x", "-", "-", input=content))
+        os.mkfifo(self.path / "pipe")
+        writer = subprocess.Popen(["sh", "-c", "cat > pipe"], cwd=self.path, stdin=subprocess.PIPE)
+        self.file("xml", NEW.encode())
+        writer.stdin.write(content)
+        writer.stdin.close()
+        self.assertIn("'pipe' is no regular file: name an OUTPUT", self.fails(USAGE, "edit-xml", "-x", "xml", "pipe"))
+        writer.wait(60)
+        self.assertIn("ends at byte", self.fails(BAD_INPUT, "edit-xml", "-x", "xml", "-", "out", input=content[:100]))
+        self.assert_files("pipe", "xml")
 
     def test_a_damaged_head_is_not_covered_up(self):
         image = bytearray(images.libvirt_image(b"stream", extension=(0, 1)))
