@@ -30,8 +30,8 @@ public:
     /// Add every page written since start() or the last collect(). May add more, never less:
     /// content read after the call is either the newest or found dirty by the next call.
     virtual base::Result<void> collect(PageSet &dirty) = 0;
-    /// Whether sent() must see what was really sent: the page is then copied first, as the
-    /// guest may change it at any time.
+    /// Whether sent() must see what was really sent: who does not copy pages anyway does then, as
+    /// the guest may change them at any time.
     virtual bool wantsContent() const { return false; }
     virtual void sent(uint64_t page, const std::byte *content);
 };

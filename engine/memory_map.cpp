@@ -71,10 +71,18 @@ MemoryMap::~MemoryMap()
         ::munmap(base_, filePages_ * pageSize);
 }
 
-void MemoryMap::release() const
+Result<void> MemoryMap::read(uint64_t first, std::span<std::byte> into) const
 {
-    // Where this fails, only time is lost.
-    (void)::madvise(base_, filePages_ * pageSize, MADV_DONTNEED);
+    for (auto at = static_cast<off_t>(first * pageSize); !into.empty();) {
+        const ssize_t count = ::pread(fd_, into.data(), into.size(), at);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return systemError(count < 0 ? errno : EIO, tr("cannot read the guest's RAM"));
+        at += count;
+        into = into.subspan(static_cast<size_t>(count));
+    }
+    return {};
 }
 
 std::optional<uint64_t> MemoryMap::find(Pfn pfn) const

@@ -47,9 +47,9 @@ public:
     {
         return {base_ + first * base::pageSize, count * base::pageSize};
     }
-    /// Give up what the map holds of the file; what is looked at again comes back. At the map's end it
-    /// would cost as much (some 45 ms per GiB), when the guest stands still.
-    void release() const;
+    /// Copy neighbours out of the file, `into` being whole pages; holes are zeros and stay holes. What is
+    /// looked at through the map instead has to be unmapped one day, some 45 ms per GiB.
+    base::Result<void> read(uint64_t first, std::span<std::byte> into) const;
     /// The number of a guest's page, or nothing where the guest has no memory.
     std::optional<uint64_t> find(base::Pfn pfn) const;
 

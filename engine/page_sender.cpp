@@ -46,8 +46,8 @@ public:
 
 private:
     Result<void> sendRegion(const Region &region);
-    Result<void> add(Pfn pfn, uint64_t page);
-    const std::byte *take(uint64_t page);
+    Result<uint64_t> sendRun(Pfn pfn, uint64_t page, uint64_t end);
+    void add(Pfn pfn, uint64_t page, const std::byte *content);
     void chooseRecordSize();
     Result<void> flush();
 
@@ -58,7 +58,8 @@ private:
     size_t recordPages_ = 0;
     std::vector<uint64_t> words_;     // the record being built
     std::vector<iovec> parts_;
-    std::vector<std::byte> copies_;   // of its pages, for trackers that want the content
+    std::vector<std::byte> copies_;   // of its pages, and of those between them that are not sent
+    size_t copied_ = 0;               // pages
     uint64_t passed_ = 0;             // pages gone through since the last record
     uint64_t constant_ = 0;
 };
@@ -73,59 +74,59 @@ Result<void> PageSender::Lane::sendRegion(const Region &region)
             page += Stripe::leftFrom(pfn);
             continue;
         }
-        TRY(add(pfn, page));
-        page++;
+        page = TRY(sendRun(pfn, page, end));
     }
     return {};
 }
 
-Result<void> PageSender::Lane::add(Pfn pfn, uint64_t page)
+/// Send `page` and what of its neighbours can be read with it. Returns the page that follows.
+Result<uint64_t> PageSender::Lane::sendRun(Pfn pfn, uint64_t page, uint64_t end)
+{
+    if (copied_ >= recordPages_ || words_.size() >= recordPages_)
+        TRY(flush());
+    if (!round_.present.has(page)) {
+        add(pfn, page, zeroPage.data());
+        return page + 1;
+    }
+    const uint64_t most = std::min({end - page, Stripe::leftFrom(pfn), recordPages_ - std::max(copied_, words_.size())});
+    uint64_t count = 1;
+    while (count < most && round_.pages.has(page + count) && round_.present.has(page + count))
+        count++;
+    copies_.resize(recordPages_ * pageSize);
+    const auto copy = std::span(copies_).subspan(copied_ * pageSize, count * pageSize);
+    TRY(sender_.memory_.read(page, copy));
+    copied_ += count;
+    for (uint64_t i = 0; i < count; i++)
+        add(Pfn{pfn.value + i}, page + i, copy.data() + i * pageSize);
+    return page + count;
+}
+
+/// Zeros are left out when the other side has them already.
+void PageSender::Lane::add(Pfn pfn, uint64_t page, const std::byte *content)
 {
     passed_++;
-    const std::byte *content = take(page);
-    if (!content) {
+    const bool hole = content == zeroPage.data();
+    if ((hole || isZeroPage(content)) && !sender_.sent_.hasShared(page)) {
         constant_++;
-        return {};
+        return;
     }
+    if (sender_.tracker_)
+        sender_.tracker_->sent(page, content);
     sender_.sent_.addShared(page);
     words_.push_back(libxc::encodePageWord({pfn}));
     auto *last = parts_.empty() ? nullptr : &parts_.back();
-    if (last && static_cast<std::byte *>(last->iov_base) + last->iov_len == content)
+    if (last && !hole && static_cast<std::byte *>(last->iov_base) + last->iov_len == content)
         last->iov_len += pageSize;
     else
         parts_.push_back(stream::part(content, pageSize));
-    return words_.size() >= recordPages_ ? flush() : Result<void>();
 }
 
-/// What to send for a page; null when the other side has it already, all zeros.
-const std::byte *PageSender::Lane::take(uint64_t page)
-{
-    DirtyTracker *tracker = sender_.tracker_;
-    if (!round_.present.has(page)) {
-        if (!sender_.sent_.hasShared(page))
-            return nullptr;
-        if (tracker)
-            tracker->sent(page, zeroPage.data());
-        return zeroPage.data();
-    }
-    const std::byte *content = sender_.memory_.page(page);
-    if (tracker && tracker->wantsContent()) {
-        copies_.resize(recordPages_ * pageSize);
-        std::byte *copy = copies_.data() + words_.size() * pageSize;
-        std::memcpy(copy, content, pageSize);
-        content = copy;
-    }
-    if (isZeroPage(content) && !sender_.sent_.hasShared(page))
-        return nullptr;
-    if (tracker)
-        tracker->sent(page, content);
-    return content;
-}
-
-/// Many lanes make smaller records, so that what they hold together stays the same.
+/// What is copied shall still be in the processor's cache when it is sent. Many lanes make smaller
+/// records, so that what they hold together stays within limits.
 void PageSender::Lane::chooseRecordSize()
 {
-    const uint64_t most = std::max<uint64_t>(libxc::pagesPerRecord / stripe_.count, stream::stripePages);
+    constexpr uint64_t cached = 2 * stream::stripePages;
+    const uint64_t most = std::clamp<uint64_t>(libxc::pagesPerRecord / stripe_.count, stream::stripePages, cached);
     const uint64_t portion = sender_.limiter_ ? sender_.limiter_->portion() : ~uint64_t{0};
     recordPages_ = std::clamp<uint64_t>(portion / pageSize, 1, most);
 }
@@ -138,6 +139,7 @@ Result<void> PageSender::Lane::flush()
         TRY(libxc::writePages(sink_, words_, parts_));
     words_.clear();
     parts_.clear();
+    copied_ = 0;
     const uint64_t bytes = sink_.offset() - before;
     sender_.meter_.update([&](Statistics &statistics) {
         const uint64_t passed = passed_ * pageSize;

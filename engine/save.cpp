@@ -73,7 +73,6 @@ private:
             meter_.update([&](Statistics &statistics) { statistics.iteration = round; });
             meter_.step();
             TRY(sendRound());
-            memory_.release();
             dirty_.clear();
             TRY(tracker_->collect(dirty_));
             const auto now = Meter::Clock::now();

@@ -64,16 +64,17 @@ TEST(MemoryMap, TellsHolesFromPages)
     EXPECT_EQ(allocatedPages(ram.get()), 3u) << "looking must not fill holes";
 }
 
-TEST(MemoryMap, StillHasWhatItReleased)
+TEST(MemoryMap, ReadsPagesAndLeavesHoles)
 {
     const auto ram = makeRam(8);
-    fillRam(ram.get(), 0, 4);
+    fillRam(ram.get(), 1, 2);
     const auto memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, 8}});
     ASSERT_TRUE(memory);
-    const std::vector<std::byte> before(memory->page(0), memory->page(4));
-    memory->release();
-    EXPECT_TRUE(std::equal(before.begin(), before.end(), memory->page(0)));
-    EXPECT_EQ(allocatedPages(ram.get()), 4u);
+    std::vector<std::byte> read(4 * pageSize, std::byte{0xff});
+    ASSERT_TRUE(memory->read(0, read));
+    EXPECT_EQ(allocatedPages(ram.get()), 2u);
+    EXPECT_TRUE(std::equal(read.begin(), read.end(), memory->page(0)));
+    EXPECT_FALSE(memory->read(5, read)) << "beyond the file";
 }
 
 TEST(MemoryMap, TellsOfAFewPagesWhetherTheyExist)
