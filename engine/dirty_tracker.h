@@ -33,6 +33,7 @@ public:
     /// Whether sent() must see what was really sent: who does not copy pages anyway does then, as
     /// the guest may change them at any time.
     virtual bool wantsContent() const { return false; }
+    /// Once for every page that collect() found, unless it is all zeros. On any thread.
     virtual void sent(uint64_t page, const std::byte *content);
 };
 
@@ -48,7 +49,9 @@ base::Result<std::vector<GuestMapping>> findGuestMappings(pid_t pid, int ramFd);
 
 std::unique_ptr<DirtyTracker> makeWriteProtectTracker(const MemoryMap &memory, pid_t pid);
 std::unique_ptr<DirtyTracker> makeSoftDirtyTracker(const MemoryMap &memory, pid_t pid);
-std::unique_ptr<DirtyTracker> makeContentTracker(const MemoryMap &memory);
+/// More pages than `mostHashes` share them, and are found dirty together: 32 MiB are enough for every page
+/// of 16 GiB.
+std::unique_ptr<DirtyTracker> makeContentTracker(const MemoryMap &memory, uint64_t mostHashes = uint64_t{1} << 22);
 
 /// The best way that works for this guest (pid 0: unknown), started. Says in the log why
 /// the better ones do not work.

@@ -169,6 +169,35 @@ TEST_F(Tracker, ContentHashesFindExactlyTheChangedPages)
     EXPECT_TRUE(dirty.has(10) && dirty.has(11) && dirty.has(50));
 }
 
+TEST_F(Tracker, ContentHashesOfSeveralPagesLoseNothing)
+{
+    TestGuest guest(ram.get(), {.mode = "rewrite", .pages = 2048, .agent = false});
+    auto tracker = makeContentTracker(*memory, guestPages / 32);
+    expectNothingLost(*tracker, guest, 20);
+}
+
+TEST_F(Tracker, ContentHashesOfSeveralPagesFindWholeUnits)
+{
+    fillRam(ram.get(), 0, 100);
+    auto tracker = makeContentTracker(*memory, guestPages / 32);
+    PageSet dirty(guestPages);
+    ASSERT_TRUE(tracker->collect(dirty));
+    EXPECT_EQ(dirty.count(), 128u) << "units of 32 pages";
+    for (uint64_t page = 100; page-- > 0;)
+        tracker->sent(page, memory->page(page));
+    dirty.clear();
+    ASSERT_TRUE(tracker->collect(dirty));
+    EXPECT_EQ(dirty.count(), 0u) << "whatever the order in which they were sent";
+
+    // Two pages of one unit change places: its content is another one.
+    std::vector<std::byte> one(memory->page(40), memory->page(41)), other(memory->page(41), memory->page(42));
+    ASSERT_EQ(::pwrite(ram.get(), other.data(), pageSize, 40 * pageSize), static_cast<ssize_t>(pageSize));
+    ASSERT_EQ(::pwrite(ram.get(), one.data(), pageSize, 41 * pageSize), static_cast<ssize_t>(pageSize));
+    ASSERT_TRUE(tracker->collect(dirty));
+    EXPECT_EQ(dirty.count(), 32u);
+    EXPECT_TRUE(dirty.has(32) && dirty.has(63));
+}
+
 /// Where the kernel has no soft-dirty bits it must say so, and not find nothing.
 TEST_F(Tracker, SoftDirtyLosesNothingOrRefuses)
 {
