@@ -5,6 +5,7 @@
  *   fill=N      guard N MiB of memory (default 16)
  *   rate=N      write to N pages of it each second (default 0)
  *   tick=N      tell how things are every N milliseconds (default 500)
+ *   pulse=N     write a byte to the second serial port every N milliseconds
  *   directio=N  read and check N MiB of the first virtio disk with O_DIRECT, forever
  *
  * Lines on the console:
@@ -21,6 +22,7 @@
 #include "devices.h"
 #include "disk.h"
 #include "memory.h"
+#include "pulse.h"
 
 #include <fcntl.h>
 #include <linux/input.h>
@@ -45,7 +47,7 @@ enum {
 };
 
 struct Options {
-    uint64_t fill, rate, tick, directio;
+    uint64_t fill, rate, tick, pulse, directio;
 };
 
 static uint64_t writeRate; /* pages a second */
@@ -90,6 +92,7 @@ static struct Options readOptions(void)
         .fill = option(text, " fill=", 16),
         .rate = option(text, " rate=", 0),
         .tick = option(text, " tick=", 500),
+        .pulse = option(text, " pulse=", 0),
         .directio = option(text, " directio=", 0),
     };
     if (options.tick == 0)
@@ -254,6 +257,8 @@ int main(void)
     loadModules("/modules");
     raiseNetwork();
     const struct Options options = readOptions();
+    if (options.pulse)
+        startPulse(options.pulse);
     struct Memory memory = makeMemory(options.fill);
     if (memory.pages == 0 && options.fill != 0)
         printf("GUEST has no %llu MiB of memory to guard\n", (unsigned long long)options.fill);
