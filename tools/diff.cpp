@@ -4,6 +4,7 @@
 #include "base/strprintf.h"
 #include "tools/image_digest.h"
 #include "tools/options.h"
+#include "tools/printable.h"
 #include "tools/progress.h"
 #include "tools/text_diff.h"
 
@@ -35,7 +36,7 @@ public:
     {
         found_ = true;
         if (!brief_)
-            std::fputs(text.c_str(), stdout);
+            std::fputs(printable(text, "\n\t").c_str(), stdout);
     }
     void addOnlyIn(const std::string &what, const Side &side)
     {

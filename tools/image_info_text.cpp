@@ -3,6 +3,7 @@
 #include "base/i18n.h"
 #include "base/strprintf.h"
 #include "tools/image_info.h"
+#include "tools/printable.h"
 
 #include <algorithm>
 
@@ -15,11 +16,9 @@ namespace {
 
 using Number = unsigned long long;
 
-/// What an image says may be meant for the terminal: no control characters come out.
-void line(std::string &out, const char *label, std::string value)
+void line(std::string &out, const char *label, const std::string &value)
 {
-    std::ranges::replace_if(value, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
-    out += strprintf("%-16s %s\n", label, value.c_str());
+    out += strprintf("%-16s %s\n", label, printable(value).c_str());
 }
 
 const char *containerName(const Input &input)

@@ -3,14 +3,17 @@
 
 #include "base/i18n.h"
 #include "tools/command.h"
+#include "tools/printable.h"
 
 #include <array>
 #include <cerrno>
 #include <clocale>
 #include <csignal>
 #include <cstdio>
+#include <fcntl.h>
 #include <string>
 #include <string_view>
+#include <unistd.h>
 
 namespace godwit::tools {
 
@@ -94,17 +97,27 @@ Result<ExitCode> runAndFlush(int argc, char **argv)
     return code;
 }
 
+/// A file must not get the number of a standard stream, and with it what is written there. Each of
+/// these is for the other direction: still, nothing is read or written.
+void keepStandardFds()
+{
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+        if (::fcntl(fd, F_GETFD) < 0)
+            (void)!::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 } // namespace
 
 static int main(int argc, char **argv)
 {
+    keepStandardFds();
     std::setlocale(LC_ALL, "");
     std::signal(SIGPIPE, SIG_IGN);   // both are errors of write() then
     std::signal(SIGXFSZ, SIG_IGN);
     const auto outcome = runAndFlush(argc, argv);
     if (outcome)
         return static_cast<int>(*outcome);
-    std::fprintf(stderr, "godwit-stream: %s\n", outcome.error().message.c_str());
+    std::fprintf(stderr, "godwit-stream: %s\n", printable(outcome.error().message).c_str());
     return static_cast<int>(exitCodeOf(outcome.error().code));
 }
 

@@ -6,6 +6,7 @@
 #include "base/strprintf.h"
 #include "tools/input.h"
 #include "tools/options.h"
+#include "tools/printable.h"
 #include "tools/progress.h"
 
 #include <cstdio>
@@ -32,10 +33,11 @@ Result<Report> verifyCheckpoints(UniqueFd fd, const std::string &name, const Ver
     return verifyLegacyStream(source, options, reading);
 }
 
-void print(const std::string &name, const Report &report)
+void print(const std::string &path, const Report &report)
 {
+    const std::string name = printable(path);
     for (const Finding &finding : report.findings)
-        std::printf("%s: %s\n", finding.severity == Severity::Error ? tr("error") : tr("warning"), finding.text().c_str());
+        std::printf("%s: %s\n", finding.severity == Severity::Error ? tr("error") : tr("warning"), printable(finding.text()).c_str());
     const uint64_t more = report.errors + report.warnings - report.findings.size();
     if (more > 0)
         std::printf(tr("and %llu more\n"), Number{more});

@@ -5,7 +5,7 @@ import re
 import subprocess
 import unittest
 
-from runner import SOURCE, BAD_INPUT, INPUT_OUTPUT, TOOL, USAGE, ToolCase
+from runner import BAD_INPUT, FINE, INPUT_OUTPUT, NO, TOOL, USAGE, ToolCase
 import images
 from harness import tap
 
@@ -61,6 +61,32 @@ class Program(ToolCase):
                 done = subprocess.run([TOOL, *arguments], stdout=full, stderr=subprocess.PIPE)
             self.assertEqual(done.returncode, INPUT_OUTPUT, arguments)
             self.assertIn(b"No space left", done.stderr)
+
+    def test_closed_standard_streams_are_not_mixed_up_with_files(self):
+        content = images.libxl_hvm()
+        self.file("image", content)
+        self.run_tool("extract", "-m", "expected", "image")
+        expected = (self.path / "expected").read_bytes()
+        for closed in ("<&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"):
+            subprocess.run(["sh", "-c", f'exec "$0" extract --progress -m memory image {closed}', TOOL], cwd=self.path,
+                           check=True, capture_output=True)
+            self.assertEqual((self.path / "memory").read_bytes(), expected, closed)
+            (self.path / "memory").unlink()
+        for arguments, closed, code in (("info -", "<&-", INPUT_OUTPUT), ("info image", ">&-", INPUT_OUTPUT),
+                                        ("info image", "<&- >&- 2>&-", INPUT_OUTPUT), ("verify -q image", "<&- >&- 2>&-", FINE)):
+            done = subprocess.run(["sh", "-c", f'exec "$0" {arguments} {closed}', TOOL], cwd=self.path, capture_output=True)
+            self.assertEqual(done.returncode, code, (arguments, closed))
+
+    def test_lets_no_control_characters_out(self):
+        evil = "we\x1b[31mb\u009b1m\x7f"
+        self.file("image", images.libvirt_image(images.libxl_hvm(), xml=images.XML.replace("web1", evil)))
+        self.file("other", images.libvirt_image(images.libxl_hvm()))
+        for arguments, code in ((("info", "image"), FINE), (("diff", "image", "other"), NO), (("info", f"{evil}\n"), INPUT_OUTPUT)):
+            done = self.run_any(*arguments)
+            self.assertEqual(done.returncode, code)
+            text = (done.stdout + done.stderr).decode()
+            self.assertIn("we?[31mb?1m?", text)
+            self.assertNotRegex(text.replace("\n", ""), "[\0-\x1f\x7f-\x9f]")
 
 
 if __name__ == "__main__":
