@@ -175,4 +175,37 @@ Result<DomainSummary> summariseXlConfig(std::string_view json)
     return std::move(reader.summary);
 }
 
+static std::string_view trim(std::string_view text)
+{
+    const size_t first = text.find_first_not_of(" \t\r");
+    return first == text.npos ? "" : text.substr(first, text.find_last_not_of(" \t\r") + 1 - first);
+}
+
+/// The text between two quotation marks of a kind; "" of anything else.
+static std::string_view unquote(std::string_view value)
+{
+    if (value.empty() || (value[0] != '"' && value[0] != '\''))
+        return "";
+    const size_t end = value.find(value[0], 1);
+    return end == value.npos ? "" : value.substr(1, end - 1);
+}
+
+DomainSummary summariseXlText(std::string_view text)
+{
+    DomainSummary out;
+    while (!text.empty()) {
+        const std::string_view line = text.substr(0, text.find('\n'));
+        text.remove_prefix(std::min(text.size(), line.size() + 1));
+        const size_t equals = line.find('=');
+        if (equals == line.npos)
+            continue;
+        const std::string_view key = trim(line.substr(0, equals)), value = unquote(trim(line.substr(equals + 1)));
+        if (key == "name")
+            out.name = value;
+        else if (key == "uuid")
+            out.uuid = value;
+    }
+    return out;
+}
+
 } // namespace godwit::tools

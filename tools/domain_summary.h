@@ -20,5 +20,7 @@ struct DomainSummary {
 base::Result<DomainSummary> summariseXml(std::string_view xml);
 /// An error when the text is no JSON.
 base::Result<DomainSummary> summariseXlConfig(std::string_view json);
+/// Of a configuration as people write it, which older releases of xl saved: `name = "web1"`.
+DomainSummary summariseXlText(std::string_view text);
 
 } // namespace godwit::tools

@@ -128,9 +128,10 @@ static DomainSummary summariseDomain(const Input &input)
 {
     if (input.savefile)
         return summariseXml(*input.config).value_or(DomainSummary());
-    if (input.xl && input.config && input.xl->mandatoryFlags & xlFlagJson)
-        return summariseXlConfig(*configurationText(input)).value_or(DomainSummary());
-    return {};
+    if (!input.xl || !input.config)
+        return {};
+    const std::string_view config = *configurationText(input);
+    return input.xl->mandatoryFlags & xlFlagJson ? summariseXlConfig(config).value_or(DomainSummary()) : summariseXlText(config);
 }
 
 Result<ImageInfo> gatherInfo(const Input &input, const InfoOptions &options)

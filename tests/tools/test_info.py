@@ -107,6 +107,15 @@ class Info(ToolCase):
             self.assertIn("temporary file", self.fails(INPUT_OUTPUT, "info", "-", input=content, env={"TMPDIR": folder}))
             os.mkdir(folder)
 
+    def test_reads_the_name_out_of_a_configuration_that_is_text(self):
+        def domain(config):
+            return self.json(images.xl_file(images.legacy("hvm64-plain"), v2=False, json=False, config=config)).get("domain")
+        whole = b"# name = 'no'\nbuilder='hvm'\n name\t= \"web1\" # its name\r\nuuid='c7a5fdbd-cdaf-9455-926a-d65c16db1809'\nvif=['']\n\0"
+        self.assertEqual(domain(whole), {"name": "web1", "uuid": "c7a5fdbd-cdaf-9455-926a-d65c16db1809"})
+        self.assertEqual(domain(b"name='web1'"), {"name": "web1", "uuid": ""})
+        for config in (b"", b"\0", b"name", b"name=", b"name=web1", b"name='", b"name='web1\n'", b"=", b"'", b"\n\n", b"name=''"):
+            self.assertIsNone(domain(config), config)
+
     def test_odd_configurations_are_no_obstacle(self):
         for config in (b"", b"name = 'web1'\0", b"[]", b'{"c_info": 1}', b'{"c_info": {"name": 1}}', b'{"c_info": {"name": {}}}',
                        b"\xff\xfe", b"[" * 10000):
