@@ -90,7 +90,12 @@ void PageServer::takeFaults(Buffer &buffer)
 {
     uffd_msg message;
     // One at a time: what this thread holds no other one can answer.
-    if (::read(faults_, &message, sizeof message) != sizeof message || message.event != UFFD_EVENT_PAGEFAULT)
+    if (::read(faults_, &message, sizeof message) != sizeof message)
+        return;
+    // Nobody of ours asks for these, but who has got hold of QEMU may.
+    if (message.event == UFFD_EVENT_FORK)
+        ::close(static_cast<int>(message.arg.fork.ufd));
+    if (message.event != UFFD_EVENT_PAGEFAULT)
         return;
     const uint64_t address = message.arg.pagefault.address;
     if (address >= mapping_.address && (address - mapping_.address) / pageSize < mapping_.pages)

@@ -4,12 +4,10 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
-#include "base/strprintf.h"
+#include "hypervisor/machine/agent_offer.h"
 #include "hypervisor/machine/memory_layout.h"
 #include "hypervisor/machine/pending_memory.h"
 
-#include <string_view>
-#include <sys/socket.h>
 #include <unistd.h>
 
 namespace godwit::hypervisor::machine {
@@ -32,36 +30,12 @@ bool MachineGuest::memoryPending()
     return missing && !missing->complete();
 }
 
-/// The agent is in a process that the guest may have got hold of.
-static bool isUserfaultfd(int fd)
-{
-    char kind[64];
-    const ssize_t length = ::readlink(base::strprintf("/proc/self/fd/%d", fd).c_str(), kind, sizeof kind);
-    return length > 0 && std::string_view(kind, static_cast<size_t>(length)) == "anon_inode:[userfaultfd]";
-}
-
 void MachineGuest::takeFaults(int socket)
 {
-    int number = -1;
-    iovec data{&number, sizeof number};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-    msghdr message{};
-    message.msg_iov = &data;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    const ssize_t got = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    const cmsghdr *rights = got > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
-    if (rights && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS &&
-        rights->cmsg_len == CMSG_LEN(sizeof(int))) {
-        int fd = -1;
-        memcpy(&fd, CMSG_DATA(rights), sizeof fd);
-        UniqueFd received(fd);
-        if (isUserfaultfd(fd)) {
-            faults_ = std::move(received);
-            faultsInGuest_ = number;
-            return;
-        }
+    if (auto offer = receiveOffer(socket)) {
+        faults_ = std::move(offer->faults);
+        faultsInGuest_ = offer->faultsInGuest;
+        return;
     }
     log(LogLevel::Info, tr("domain '%s': its memory is read before it runs: the agent cannot bring pages on demand"),
         facts_.name.c_str());

@@ -35,14 +35,18 @@ Json Json::array(const std::vector<Json> &elements)
     return out;
 }
 
-/// json-glib descends by recursion: refuse what would eat the stack.
-static bool tooDeep(std::string_view text)
+/// What json-glib is not to be given: it descends by recursion, which eats the stack; of two
+/// values it forgets the first; and it knows comments and other strings, in which quotation marks
+/// would mislead us here.
+static const char *findExcess(std::string_view text)
 {
     constexpr int limit = 64;
     int depth = 0;
-    bool quoted = false;
+    bool quoted = false, complete = false;
     for (size_t i = 0; i < text.size(); i++) {
         const char c = text[i];
+        if (depth == 0 && !g_ascii_isspace(c) && (complete || (c != '{' && c != '[')))
+            return "JSON: neither one object nor one array";
         if (quoted) {
             if (c == '\\')
                 i++;
@@ -50,20 +54,22 @@ static bool tooDeep(std::string_view text)
                 quoted = false;
         } else if (c == '"') {
             quoted = true;
+        } else if (c == '/' || c == '#' || c == '\'' || c == '\0') {
+            return "JSON has no such character here";
         } else if (c == '{' || c == '[') {
             if (++depth > limit)
-                return true;
+                return "JSON is nested too deeply";
         } else if (c == '}' || c == ']') {
-            depth--;
+            complete = --depth == 0;
         }
     }
-    return false;
+    return nullptr;
 }
 
 Result<Json> Json::parse(std::string_view text)
 {
-    if (tooDeep(text))
-        return makeError(ErrorCode::BadFormat, "JSON is nested too deeply");
+    if (const char *excess = findExcess(text))
+        return makeError(ErrorCode::BadFormat, "%s", excess);
     std::unique_ptr<JsonParser, decltype(&g_object_unref)> parser(json_parser_new_immutable(), g_object_unref);
     GError *failed = nullptr;
     if (!json_parser_load_from_data(parser.get(), text.data(), static_cast<gssize>(text.size()), &failed)) {

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/strprintf.h"
 #include "conf/handle.h"
+#include "hypervisor/machine/agent_offer.h"
 
 #include <cinttypes>
 #include <dirent.h>
@@ -116,6 +117,9 @@ static Result<UniqueFd> takeFd(pid_t pid, int number)
     UniqueFd fd(process ? static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), number, 0)) : -1);
     if (!fd)
         return systemError(errno, tr("cannot take the userfaultfd of process %d"), static_cast<int>(pid));
+    if (!isUserfaultfd(fd.get()))
+        return makeError(ErrorCode::OperationFailed, tr("file descriptor %d of process %d is no userfaultfd"), number,
+                         static_cast<int>(pid));
     return fd;
 }
 

@@ -400,6 +400,15 @@ TEST(JsonValue, IsWhatItIsAndNothingElse)
     EXPECT_TRUE((*value)["s"].elements().empty());
 }
 
+TEST(JsonValue, IsNotWhatOnlyItsParserTakes)
+{
+    const std::string deep(100000, '[');
+    for (const std::string &text : {deep, "/*\"*/" + deep, "//\"\n" + deep, "#\"\n" + deep, "'\"'" + deep, "{\"a\": '\"'" + deep,
+                                    std::string("{} {}"), std::string("[]1"), std::string("7{}"), std::string("7"), std::string("\"{\""), std::string("{\"a\": 1}{"), std::string("{}\0", 3)})
+        EXPECT_FALSE(Json::parse(text)) << text.substr(0, 20);
+    EXPECT_TRUE(Json::parse(" {\"a/'#\": \"/*'#\"} \r"));
+}
+
 TEST(JsonValue, LeavesOutMembersThatAreNothing)
 {
     EXPECT_EQ(Json::object({{"a", 1}, {"b", Json()}}).text(), "{\"a\":1}");
