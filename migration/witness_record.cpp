@@ -88,11 +88,13 @@ Result<WitnessRecord> readRecord(const std::string &path)
     record.here.secret = text("secret");
     const int port = g_key_file_get_integer(file.get(), group, "port", nullptr);
     const int verdict = g_key_file_get_integer(file.get(), group, "verdict", nullptr);
-    if (record.here.secret.empty() || port < 1 || port > 65535 || verdict < 1 || verdict > 2)
+    const gint64 until = g_key_file_get_int64(file.get(), group, "until", nullptr);
+    constexpr auto latest = std::chrono::duration_cast<seconds>(system_clock::duration::max()).count();
+    if (record.here.secret.empty() || port < 1 || port > 65535 || verdict < 1 || verdict > 2 || until < 0 || until > latest)
         return makeError(ErrorCode::BadFormat, tr("'%s' is no record of a migration"), path.c_str());
     record.here.port = static_cast<unsigned short>(port);
     record.verdict = static_cast<Verdict>(verdict);
-    record.until = system_clock::from_time_t(g_key_file_get_int64(file.get(), group, "until", nullptr));
+    record.until = system_clock::from_time_t(until);
     return record;
 }
 

@@ -159,12 +159,14 @@ TEST_F(WitnessTest, ARecordThatIsNoneIsRefused)
     };
     EXPECT_TRUE(refuses(""));
     EXPECT_TRUE(refuses("no key file"));
-    for (const char *line : {"port=", "secret=", "verdict="}) {
+    for (const char *line : {"port=", "secret=", "verdict=", "until="}) {
         const size_t at = good.find(line), end = good.find('\n', at);
-        EXPECT_TRUE(refuses(good.substr(0, at) + good.substr(end + 1))) << line << " is missing";
+        const bool mayBeMissing = std::string_view(line) == "until=";
+        EXPECT_EQ(refuses(good.substr(0, at) + good.substr(end + 1)), !mayBeMissing) << line << " is missing";
         if (std::string_view(line) == "secret=")
             continue;
-        EXPECT_TRUE(refuses(good.substr(0, at) + line + "70000" + good.substr(end))) << line << " is too large";
+        for (const char *value : {"-1", mayBeMissing ? "1790000090000000" : "70000"})
+            EXPECT_TRUE(refuses(good.substr(0, at) + line + value + good.substr(end))) << line << value;
     }
     EXPECT_FALSE(readRecord(path + ".absent"));
 }
