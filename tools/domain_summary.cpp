@@ -92,6 +92,11 @@ bool parse(GMarkupParseContext *context, std::string_view xml, Reading &reading,
 
 Result<DomainSummary> summariseXml(std::string_view xml)
 {
+    // GLib's parser looks only into some parts for this, and then goes on behind its own error.
+    const char *end = nullptr;
+    if (!g_utf8_validate(xml.data(), static_cast<gssize>(xml.size()), &end))
+        return makeError(ErrorCode::BadFormat, tr("the domain XML is not well-formed: byte %zu is no UTF-8"),
+                         static_cast<size_t>(end - xml.data()));
     Reading reading;
     const GMarkupParser parser{onStart, onEnd, onText, onOther, nullptr};
     const std::unique_ptr<GMarkupParseContext, decltype(&g_markup_parse_context_free)> context(

@@ -36,6 +36,8 @@ Result<void> checkXml(const std::string &xml)
 {
     if (xml.size() >= maxXmlLength)
         return makeError(ErrorCode::InvalidArgument, tr("the domain XML is too long: %zu bytes"), xml.size());
+    if (xml.find('\0') != xml.npos)
+        return makeError(ErrorCode::InvalidArgument, "%s", tr("the domain XML has a NUL inside"));
     const DomainSummary domain = TRY(summariseXml(xml));
     if (domain.name.empty())
         return makeError(ErrorCode::BadFormat, "%s", tr("the domain XML has no name"));

@@ -108,6 +108,8 @@ class EditXml(ToolCase):
         for xml, message in [(b"", "not well-formed"), (b"<domain>", "not well-formed"), (b"<network/>", "not <domain>"),
                              (b"<domain type='xen'/>", "has no name")]:
             self.assertIn(message, self.fails(BAD_INPUT, "edit-xml", "-x", "-", "image", input=xml))
+        for xml in (b"<domain><!-- \x9d --><name>w", b"<domain>\xa0<name =", b"<?x \xff?><a", b"\xff"):
+            self.assertRegex(self.fails(BAD_INPUT, "edit-xml", "-x", "-", "image", input=xml), r"byte \d+ is no UTF-8$")
         self.assertIn("NUL inside", self.fails(USAGE, "edit-xml", "-x", "-", "image", input=b"<domain><name>x</name>\0</domain>"))
         self.assertIn("too long", self.fails(USAGE, "edit-xml", "-x", "-", "image",
                                              input=NEW.encode() + b" " * (16 << 20)))
