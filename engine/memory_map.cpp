@@ -85,6 +85,22 @@ Result<void> MemoryMap::read(uint64_t first, std::span<std::byte> into) const
     return {};
 }
 
+Result<void> MemoryMap::write(uint64_t first, std::span<const std::byte> data) const
+{
+    // The kernel lets one write at a time into a file. Those who wait shall sleep, and not spin as they
+    // would there.
+    const std::lock_guard lock(writing_);
+    for (auto at = static_cast<off_t>(first * pageSize); !data.empty();) {
+        const ssize_t count = ::pwrite(fd_, data.data(), data.size(), at);
+        if (count < 0 && errno != EINTR)
+            return systemError(errno, tr("cannot write the guest's RAM"));
+        const auto done = static_cast<size_t>(std::max<ssize_t>(count, 0));
+        at += static_cast<off_t>(done);
+        data = data.subspan(done);
+    }
+    return {};
+}
+
 std::optional<uint64_t> MemoryMap::find(Pfn pfn) const
 {
     for (const Region &region : regions_)

@@ -9,6 +9,7 @@
 #include "engine/page_set.h"
 #include "stream/aligned.h"
 
+#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
@@ -50,6 +51,8 @@ public:
     /// Copy neighbours out of the file, `into` being whole pages; holes are zeros and stay holes. What is
     /// looked at through the map instead has to be unmapped one day, some 45 ms per GiB.
     base::Result<void> read(uint64_t first, std::span<std::byte> into) const;
+    /// Copy whole pages into the file. On any thread.
+    base::Result<void> write(uint64_t first, std::span<const std::byte> data) const;
     /// The number of a guest's page, or nothing where the guest has no memory.
     std::optional<uint64_t> find(base::Pfn pfn) const;
 
@@ -76,6 +79,7 @@ private:
     uint64_t filePages_ = 0;
     uint64_t guestPages_ = 0;
     std::vector<Region> regions_;
+    mutable std::mutex writing_;
 };
 
 } // namespace godwit::engine

@@ -7,9 +7,6 @@
 #include "stream/convert_reader.h"
 #include "stream/stripes.h"
 
-#include <cerrno>
-#include <unistd.h>
-
 namespace godwit::engine {
 
 using namespace base;
@@ -94,7 +91,7 @@ private:
         do
             written_.addShared(numbers_[end++]);
         while (end < numbers_.size() && numbers_[end] == numbers_[end - 1] + 1 && !isSuperfluous(end));
-        TRY(writeRam(memory_, numbers_[first], {&buffer_[first * pageSize], (end - first) * pageSize}));
+        TRY(memory_.write(numbers_[first], {&buffer_[first * pageSize], (end - first) * pageSize}));
         return end;
     }
 
@@ -149,18 +146,6 @@ Result<std::vector<std::byte>> endRestore(const MemoryMap &memory, Meter &meter,
         statistics.constantPages = memory.guestPages() - std::min(statistics.normalPages, memory.guestPages());
     });
     return std::move(state.data);
-}
-
-Result<void> writeRam(const MemoryMap &memory, uint64_t page, std::span<const std::byte> data)
-{
-    for (size_t done = 0; done < data.size();) {
-        const auto offset = static_cast<off_t>(page * pageSize + done);
-        const ssize_t count = ::pwrite(memory.fd(), data.data() + done, data.size() - done, offset);
-        if (count < 0 && errno != EINTR)
-            return systemError(errno, tr("cannot write the guest's RAM"));
-        done += static_cast<size_t>(std::max<ssize_t>(count, 0));
-    }
-    return {};
 }
 
 Result<std::vector<std::byte>> restore(const MemoryMap &memory, stream::Source &source, Meter &meter,

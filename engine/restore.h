@@ -49,7 +49,5 @@ struct KeptDeviceState {
 };
 /// The device state of a stream that was read to its end, at byte `offset`.
 base::Result<std::vector<std::byte>> endRestore(const MemoryMap &memory, Meter &meter, uint64_t offset, KeptDeviceState state);
-/// Write into the guest's RAM file, from page `page` on.
-base::Result<void> writeRam(const MemoryMap &memory, uint64_t page, std::span<const std::byte> data);
 
 } // namespace godwit::engine

@@ -201,7 +201,7 @@ private:
         return split(data, [&](uint64_t first, uint64_t end, bool zero) -> Result<void> {
             if (zero && !run.again)
                 return {};
-            return writeRam(memory_, run.page + first, data.subspan(first * pageSize, (end - first) * pageSize));
+            return memory_.write(run.page + first, data.subspan(first * pageSize, (end - first) * pageSize));
         });
     }
 

@@ -77,6 +77,17 @@ TEST(MemoryMap, ReadsPagesAndLeavesHoles)
     EXPECT_FALSE(memory->read(5, read)) << "beyond the file";
 }
 
+TEST(MemoryMap, WritesPagesAndNothingBeside)
+{
+    const auto ram = makeRam(8);
+    const auto memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, 8}}, MemoryMap::Access::Write);
+    ASSERT_TRUE(memory);
+    const std::vector<std::byte> data(2 * pageSize, std::byte{7});
+    ASSERT_TRUE(memory->write(3, data));
+    EXPECT_EQ(allocatedPages(ram.get()), 2u);
+    EXPECT_TRUE(std::equal(data.begin(), data.end(), memory->page(3)));
+}
+
 TEST(MemoryMap, TellsOfAFewPagesWhetherTheyExist)
 {
     const auto ram = makeRam(20000);
