@@ -105,6 +105,9 @@ void LibxcVerifier::checkOrder(const RecordAt &record, Type type)
     }
     if (isPv())
         checkDependencies(record, type);
+    const bool stateSeen = seenInImage_[static_cast<size_t>(Type::HvmContext)] || seenInImage_[static_cast<size_t>(Type::HvmParams)];
+    if (isHvm() && type == Type::PageData && stateSeen && reported_.insert("pages after the state").second)
+        findings_.warning(record, tr("comes after HVM_CONTEXT or HVM_PARAMS of the same image"));
     if (type == Type::Checkpoint && seen(Type::Verify))
         findings_.error(record, tr("comes in a stream with VERIFY, which cannot have checkpoints"));
 }
@@ -159,6 +162,7 @@ void LibxcVerifier::checkMissing(const RecordAt &record)
     };
     if (version_ >= 3)
         missing(Severity::Error, Type::StaticDataEnd);
+    missing(Severity::Warning, Type::PageData);
     if (isPv()) {
         missing(Severity::Error, Type::X86PvInfo);
         missing(Severity::Error, Type::X86PvP2mFrames);

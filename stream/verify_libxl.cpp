@@ -95,8 +95,10 @@ Result<void> LibxlVerifier::checkEmulator(const RecordAt &record, Source &body)
     }
     if (header->emulator == libxl::Emulator::Unknown && !legacy_)
         findings_.warning(record, tr("is of an unknown emulator, in a stream that no converter made"));
-    const std::tuple key{record.type, static_cast<uint32_t>(header->emulator), header->index};
-    if (emulators_.size() < maxEmulators && !emulators_.insert(key).second)
+    const auto keyOf = [&](uint32_t type) { return std::tuple(type, static_cast<uint32_t>(header->emulator), header->index); };
+    if (record.is(Type::EmulatorXenstoreData) && emulators_.contains(keyOf(static_cast<uint32_t>(Type::EmulatorContext))))
+        findings_.warning(record, tr("comes after EMULATOR_CONTEXT"));
+    if (emulators_.size() < maxEmulators && !emulators_.insert(keyOf(record.type)).second)
         findings_.error(record, tr("comes a second time"));
     return {};
 }

@@ -310,11 +310,25 @@ TEST(Verify, DemandsThePvOrder)
               "X86_PV_VCPU_BASIC: comes before PAGE_DATA\nPAGE_DATA: comes after the processors' records\n");
 }
 
+TEST(Verify, FindsItOddWhenPagesOrKeysComeLate)
+{
+    const Bytes pages = hvmStream().get("PAGE_DATA");
+    for (const char *what : {"HVM_CONTEXT", "HVM_PARAMS"}) {
+        const char *other = std::string_view(what) == "HVM_PARAMS" ? "HVM_CONTEXT" : "HVM_PARAMS";
+        EXPECT_EQ(findingsOf(hvmStream().before("END", hvmStream().get(other)).without(other).after(what, concat({pages, pages}))),
+                  "warning: PAGE_DATA: comes after HVM_CONTEXT or HVM_PARAMS of the same image\n") << what;
+    }
+    EXPECT_EQ(findingsOf(hvmStream().after("X86_TSC_INFO", pages)), "");
+    EXPECT_EQ(findingsOf(hvmStream().before("libxl END", hvmStream().get("libxl EMULATOR_XENSTORE_DATA")).without("libxl EMULATOR_XENSTORE_DATA")),
+              "warning: EMULATOR_XENSTORE_DATA: comes after EMULATOR_CONTEXT\n");
+}
+
 TEST(Verify, MissesWhatIsMissing)
 {
     EXPECT_EQ(findingsOf(hvmStream().without("HVM_CONTEXT")), "END: comes without HVM_CONTEXT before it\n");
     EXPECT_EQ(findingsOf(hvmStream().without("HVM_PARAMS")), "warning: END: comes without HVM_PARAMS before it\n");
     EXPECT_EQ(findingsOf(hvmStream().without("X86_TSC_INFO")), "warning: END: comes without X86_TSC_INFO before it\n");
+    EXPECT_EQ(findingsOf(hvmStream().without("PAGE_DATA")), "warning: END: comes without PAGE_DATA before it\n");
     EXPECT_EQ(findingsOf(pvStream().without("SHARED_INFO")), "END: comes without SHARED_INFO before it\n");
     EXPECT_EQ(findingsOf(pvStream().withBody("X86_PV_VCPU_BASIC", vcpu(1, 0x1430))),
               "END: comes without X86_PV_VCPU_BASIC of processor 0 before it\n"
