@@ -246,16 +246,21 @@ Result<std::string> decodeSavefileXml(const SavefileHeader &header, std::span<co
     return std::string(TRY(findSavefileXml(header, xml)));
 }
 
+Result<SavefileHeader> readSavefileHead(Source &source, std::vector<std::byte> &head)
+{
+    TRY(source.appendUpTo(head, savefileHeaderSize - head.size()));
+    const SavefileHeader header = TRY(decodeSavefileHeader(head));
+    TRY(source.appendUpTo(head, header.xmlLength));
+    return header;
+}
+
 Result<Savefile> readSavefile(int fd)
 {
     FdSource source(fd);
-    std::array<std::byte, savefileHeaderSize> raw;
+    std::vector<std::byte> head;
     Savefile out;
-    const size_t got = TRY(source.readUpTo(raw));
-    out.header = TRY(decodeSavefileHeader(std::span(raw).first(got)));
-    std::vector<std::byte> xml;
-    TRY(source.appendUpTo(xml, out.header.xmlLength));
-    out.xml = TRY(decodeSavefileXml(out.header, xml));
+    out.header = TRY(readSavefileHead(source, head));
+    out.xml = TRY(decodeSavefileXml(out.header, std::span(head).subspan(savefileHeaderSize)));
     out.streamOffset = source.offset();
     return out;
 }

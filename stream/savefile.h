@@ -89,6 +89,9 @@ base::Result<std::string_view> findSavefileXml(const SavefileHeader &header, std
 /// The same as a copy.
 base::Result<std::string> decodeSavefileXml(const SavefileHeader &header, std::span<const std::byte> xml);
 
+/// Read header and XML to the end of `head`, which may hold their first bytes. The XML may be cut
+/// off: findSavefileXml() tells, of all of `head` behind the header.
+base::Result<SavefileHeader> readSavefileHead(Source &source, std::vector<std::byte> &head);
 /// Read the head of an image; `fd` then stands at the stream's first byte.
 base::Result<Savefile> readSavefile(int fd);
 

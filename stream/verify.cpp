@@ -190,7 +190,7 @@ enum class HeadKind : uint8_t { None, Libvirt, Xl };
 
 struct Head {
     HeadKind kind = HeadKind::None;
-    std::vector<std::byte> start;                    ///< its header, or of the stream when there is none
+    std::vector<std::byte> start;                    ///< all of it, or of the stream when there is none
     StreamKind stream = StreamKind::Detect;
     bool legacy = false;
     std::optional<AlignedIndex> index;               ///< of an aligned image
@@ -199,15 +199,12 @@ struct Head {
 
 Result<void> verifyLibvirtHead(Findings &findings, Source &source, Head &head)
 {
-    TRY(source.appendUpTo(head.start, savefileHeaderSize - head.start.size()));
-    const auto header = decodeSavefileHeader(head.start);
+    const auto header = readSavefileHead(source, head.start);
     if (!header) {
         head.broken = true;
         return findings.end(0, tr("image header"), header.error());
     }
-    std::vector<std::byte> body;
-    TRY(source.appendUpTo(body, header->xmlLength));
-    const auto xml = findSavefileXml(*header, body);
+    const auto xml = findSavefileXml(*header, std::span(head.start).subspan(savefileHeaderSize));
     if (!xml)
         TRY(findings.end(savefileHeaderSize, tr("domain XML"), xml.error()));
     head.legacy = header->version == SavefileVersion::Legacy;
@@ -219,15 +216,12 @@ Result<void> verifyLibvirtHead(Findings &findings, Source &source, Head &head)
 
 Result<void> verifyXlHead(Findings &findings, Source &source, Head &head)
 {
-    TRY(source.appendUpTo(head.start, xlSavefileHeaderSize - head.start.size()));
-    const auto header = decodeXlSavefileHeader(head.start);
+    const auto header = readXlSavefileHead(source, head.start);
     if (!header) {
         head.broken = true;
         return findings.end(0, tr("image header"), header.error());
     }
-    std::vector<std::byte> data;
-    TRY(source.appendUpTo(data, header->dataLength));
-    const auto config = findXlSavefileConfig(*header, data);
+    const auto config = findXlSavefileConfig(*header, std::span(head.start).subspan(xlSavefileHeaderSize));
     if (!config)
         TRY(findings.end(xlSavefileHeaderSize, tr("optional data"), config.error()));
     head.legacy = header->isLegacy();

@@ -2,7 +2,6 @@
 #include "stream/xl_savefile.h"
 
 #include "base/i18n.h"
-#include "stream/fd_io.h"
 
 namespace godwit::stream {
 
@@ -86,16 +85,21 @@ Result<std::vector<std::byte>> encodeXlSavefile(const XlSavefile &savefile)
     return out.take();
 }
 
+Result<XlSavefileHeader> readXlSavefileHead(Source &source, std::vector<std::byte> &head)
+{
+    TRY(source.appendUpTo(head, xlSavefileHeaderSize - head.size()));
+    const XlSavefileHeader header = TRY(decodeXlSavefileHeader(head));
+    TRY(source.appendUpTo(head, header.dataLength));
+    return header;
+}
+
 Result<XlSavefile> readXlSavefile(int fd)
 {
     FdSource source(fd);
-    std::array<std::byte, xlSavefileHeaderSize> raw;
+    std::vector<std::byte> head;
     XlSavefile out;
-    const size_t got = TRY(source.readUpTo(raw));
-    out.header = TRY(decodeXlSavefileHeader(std::span(raw).first(got)));
-    std::vector<std::byte> data;
-    TRY(source.appendUpTo(data, out.header.dataLength));
-    out.config = TRY(decodeXlSavefileData(out.header, data));
+    out.header = TRY(readXlSavefileHead(source, head));
+    out.config = TRY(decodeXlSavefileData(out.header, std::span(head).subspan(xlSavefileHeaderSize)));
     out.streamOffset = source.offset();
     return out;
 }

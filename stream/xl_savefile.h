@@ -5,6 +5,7 @@
 // optional data with the domain's configuration, then a stream.
 
 #include "base/bytes.h"
+#include "stream/fd_io.h"
 
 #include <optional>
 #include <string>
@@ -47,6 +48,9 @@ base::Result<std::optional<std::string_view>> findXlSavefileConfig(const XlSavef
 base::Result<std::optional<std::string>> decodeXlSavefileData(const XlSavefileHeader &header,
                                                               std::span<const std::byte> data);
 
+/// Read header and optional data to the end of `head`, which may hold their first bytes. The data may
+/// be cut off: findXlSavefileConfig() tells, of all of `head` behind the header.
+base::Result<XlSavefileHeader> readXlSavefileHead(Source &source, std::vector<std::byte> &head);
 /// Read the head of an image; `fd` then stands at the stream's first byte.
 base::Result<XlSavefile> readXlSavefile(int fd);
 

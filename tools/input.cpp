@@ -24,9 +24,7 @@ constexpr size_t startSize = 8;
 Result<void> readLibvirtHead(Input &input, Source &source)
 {
     input.container = Container::Libvirt;
-    TRY_IN(tr("image header"), source.append(input.head, savefileHeaderSize - input.head.size()));
-    const SavefileHeader &header = input.savefile.emplace(TRY_IN(tr("image header"), decodeSavefileHeader(input.head)));
-    TRY_IN(tr("domain XML"), source.append(input.head, header.xmlLength));
+    const SavefileHeader &header = input.savefile.emplace(TRY_IN(tr("image header"), readSavefileHead(source, input.head)));
     input.config = TRY_IN(tr("domain XML"), findSavefileXml(header, std::span(input.head).subspan(savefileHeaderSize)));
     input.format = header.version == SavefileVersion::Legacy ? StreamFormat::Legacy : StreamFormat::Libxl;
     return {};
@@ -35,9 +33,7 @@ Result<void> readLibvirtHead(Input &input, Source &source)
 Result<void> readXlHead(Input &input, Source &source)
 {
     input.container = Container::Xl;
-    TRY_IN(tr("xl's header"), source.append(input.head, xlSavefileHeaderSize - input.head.size()));
-    const XlSavefileHeader &header = input.xl.emplace(TRY_IN(tr("xl's header"), decodeXlSavefileHeader(input.head)));
-    TRY_IN(tr("xl's configuration"), source.append(input.head, header.dataLength));
+    const XlSavefileHeader &header = input.xl.emplace(TRY_IN(tr("xl's header"), readXlSavefileHead(source, input.head)));
     input.config = TRY_IN(tr("xl's configuration"),
                           findXlSavefileConfig(header, std::span(input.head).subspan(xlSavefileHeaderSize)));
     input.format = header.isLegacy() ? StreamFormat::Legacy : StreamFormat::Libxl;

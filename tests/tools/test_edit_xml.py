@@ -195,7 +195,8 @@ class EditXml(ToolCase):
         writer.stdin.close()
         self.assertIn("'pipe' is no regular file: name an OUTPUT", self.fails(USAGE, "edit-xml", "-x", "xml", "pipe"))
         writer.wait(60)
-        self.assertIn("ends at byte", self.fails(BAD_INPUT, "edit-xml", "-x", "xml", "-", "out", input=content[:100]))
+        self.assertIn("ends inside its domain XML, after 36 of 166 bytes", self.fails(BAD_INPUT, "edit-xml", "-x", "xml", "-", "out",
+                                                                                   input=content[:100]))
         self.assert_files("pipe", "xml")
 
     def test_a_damaged_head_is_not_covered_up(self):

@@ -47,7 +47,7 @@ class Program(ToolCase):
                                  (b"LibvirtQemudSave" + bytes(100), "written by libvirt's QEMU driver"),
                                  (b"LinuxGuestRecord" + bytes(100), "written by xend"),
                                  (b"Xen saved domain?" + bytes(100), "no image of xl"),
-                                 (b"libvirt-", "image header: the stream ends at byte 8")]:
+                                 (b"libvirt-", "image header: the image ends inside its header, at byte 8")]:
             self.file("image", content)
             self.assertIn(message, self.fails(BAD_INPUT, "convert", "image", "out"))
             self.assertIn(message, self.fails(BAD_INPUT, "convert", "-", "out", input=content))
