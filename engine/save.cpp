@@ -61,14 +61,13 @@ private:
     }
 
     /// Rounds over what is dirty, until the rest takes no longer than the guest may stand still,
-    /// and another round would not make it much shorter yet. A guest that writes faster than that
+    /// and more rounds would not make it much shorter yet. A guest that writes faster than that
     /// goes on for ever, unless rounds are limited: its user sees it in the figures, and raises
     /// the downtime, suspends the guest or aborts.
     Result<void> sendRounds()
     {
         meter_.enter(Phase::Memory);
         auto collectedAt = Meter::Clock::now();
-        duration<double> before = hours(24);
         for (uint32_t round = 1;; round++) {
             meter_.update([&](Statistics &statistics) { statistics.iteration = round; });
             meter_.step();
@@ -79,22 +78,32 @@ private:
             const duration<double> expected = expectDowntime(now - collectedAt);
             collectedAt = now;
             const bool satisfied = expected <= host_.limits().downtime;
-            if (satisfied && (round == options_.maxRounds || !isWorthARound(expected, before)))
+            const bool worthIt = isWorthARound(expected);
+            if (satisfied && (round == options_.maxRounds || !worthIt))
                 return {};
             if (round == options_.maxRounds)
                 return tooBusy(expected);
-            before = expected;
             if (round == roundsBeforeWarning)
                 log(LogLevel::Warning, "%s", tooBusy(expected).message.c_str());
         }
     }
 
     /// Whether a rest that the guest may stand still for shall be made shorter all the same: it
-    /// costs the guest nothing, and each round that is half as long as the last one is the way there.
-    static bool isWorthARound(duration<double> expected, duration<double> before)
+    /// costs the guest nothing, and each round that is half as long as the best one is the way there. One
+    /// that is not may be due to a burst of writes, or of other work on this host: the third in vain is not.
+    bool isWorthARound(duration<double> expected)
     {
         constexpr duration<double> shortRest = 2ms;
-        return expected > shortRest && expected < before / 2;
+        constexpr unsigned enough = 3;
+        if (expected <= shortRest)
+            return false;
+        if (expected < best_ / 2) {
+            best_ = expected;
+            inVain_ = 0;
+        } else {
+            inVain_++;
+        }
+        return inVain_ < enough;
     }
 
     /// What there is to say of a guest whose memory changes faster than it can be sent.
@@ -188,6 +197,8 @@ private:
     DeviceStateReader deviceState_;
     PageSet dirty_;
     double bytes_ = 0, seconds_ = 0;   // of recent rounds
+    duration<double> best_ = hours(24);   // the shortest rest of which another round was made
+    unsigned inVain_ = 0;                 // rounds since then
 };
 
 } // namespace
