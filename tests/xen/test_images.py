@@ -11,7 +11,6 @@ IMAGE = "/var/tmp/others.image"
 
 class XlImages(Case):
     """`xl save`, and then `virsh restore`."""
-    drivers = ("godwit", "none")
 
     def saved_by_xl(self, kind):
         guest = Guest(name="others", kind=kind)
@@ -50,7 +49,6 @@ class XlImages(Case):
 
 class LegacyImages(Case):
     """Of a toolstack from before Xen 4.6: through our converter, since Xen's is out of the way."""
-    drivers = ("godwit", "none")
 
     def test_a_pv_guest(self):
         guest, console = self.running_guest(self.source, kind="pv")

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Godwit and the stock driver take each other's guests and images."""
+from lab.case import Case
 from test_migration import Moving
 
 IMAGE = "/var/tmp/interoperation.image"
 
 
-class Images(Moving):
+class Images(Case):
     """On one host, whose libvirtd changes its driver."""
-    drivers = ("godwit", "none")
 
     def hand_over(self, writer, reader, **options):
         self.source.use_driver(writer)
@@ -31,6 +31,12 @@ class Images(Moving):
         self.hand_over("stock", "godwit", kind="pv")
 
 
+    def test_hvm_guests_both_ways(self):
+        self.hand_over("godwit", "stock", kind="hvm", memory=160)
+        self.source.virsh("destroy", "guest")
+        self.hand_over("stock", "godwit", kind="hvm", memory=160)
+
+
 class ToStock(Moving):
     drivers = ("godwit", "stock")
 
@@ -42,6 +48,9 @@ class ToStock(Moving):
 
     def test_peer_to_peer(self):
         self.move("--live", "--p2p")
+
+    def test_an_hvm_guest(self):
+        self.move("--live", kind="hvm", memory=160)
 
 
 class FromStock(ToStock):

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Guests that move between two Xen hosts, both with Godwit; and what becomes of them when that fails."""
+import tempfile
+import time
+from pathlib import Path
+
+from harness import certificates
 from lab.case import Case
 from lab.guest import wait_until
 
@@ -8,6 +13,7 @@ TARGET = "xen+tcp://xen2/system"
 
 class Moving(Case):
     """What all pairs of drivers do."""
+    drivers = ("godwit", "godwit")
 
     def move(self, *flags, **options):
         """Migrate a running guest, and see that it goes on there and is gone here."""
@@ -49,7 +55,7 @@ class Migration(Moving):
         self.assertTrue(said.endswith("0"), said)
         self.assert_runs_on(guest, there)
         self.assert_never_ran_twice(here, there)
-        for node in self.lab.nodes:
+        for node in self.nodes:
             node.fails("pgrep godwit-helper")
 
     def test_a_pv_guest(self):
@@ -68,6 +74,23 @@ class Migration(Moving):
         self.destination.virsh("resume", guest.name)
         self.assert_runs_on(guest, there)
         self.assert_never_ran_twice(here, there)
+
+    def test_tls(self):
+        # Through the relay, which has libvirt's certificates.
+        with tempfile.TemporaryDirectory() as folder:
+            files = certificates.make(Path(folder) / "tls", host="xen2")
+            for node in self.nodes:
+                node.run(f"date -s @{time.time():.0f}; mkdir -p /etc/pki/qemu")
+                self.addCleanup(node.run, "rm -r /etc/pki/qemu")
+                for file in files.glob("*.pem"):
+                    node.write(f"/etc/pki/qemu/{file.name}", file.read_bytes())
+        self.move("--live", "--tls")
+        with self.subTest("another name than the certificate's"):
+            guest, console = self.running_guest(self.source, kind="pv")
+            error = self.source.virsh_fails("migrate", "--tls", "--tls-destination", "xen1", guest.name, TARGET)
+            self.assertIn("certificate", error)
+            self.assertEqual(self.state(self.source, guest)[0], "running")
+            self.assert_runs_on(guest, console)
 
     def begin(self):
         """A guest whose live migration is under way: it writes enough to keep it so for a while."""
@@ -98,6 +121,17 @@ class Migration(Moving):
         self.assertIn("abort", said)
         wait_until(lambda: self.destination.run("xl list | wc -l") == "2", "the destination has cleaned up")
 
+    def test_one_that_is_suspended_meanwhile_stands_still_there(self):
+        guest, here = self.begin()
+        there = self.console(self.destination, guest)
+        self.source.virsh("suspend", guest.name)
+        said = self.ended()
+        self.assertTrue(said.endswith("0"), said)
+        self.assertEqual(self.state(self.destination, guest)[0], "paused")
+        self.destination.virsh("resume", guest.name)
+        self.assert_runs_on(guest, there)
+        self.assert_never_ran_twice(here, there)
+
     def test_a_destination_that_dies_leaves_the_guest_running(self):
         guest, console = self.begin()
         self.addCleanup(self.destination.use_driver, self.drivers[1])
@@ -105,10 +139,10 @@ class Migration(Moving):
         self.assert_failed_and_runs_on(guest, console)
 
     def test_a_destination_that_is_not_there(self):
-        guest, console = self.running_guest(self.source)
+        guest, console = self.running_guest(self.source, kind="pv")
         self.addCleanup(self.destination.use_driver, self.drivers[1])
         self.destination.use_driver("none", "KILL")
-        for how in (["--live"], ["--live", "--p2p"]):
+        for how in ([], ["--p2p"]):
             self.source.virsh_fails("migrate", *how, guest.name, TARGET)
         self.assertEqual(self.state(self.source, guest)[0], "running")
         self.assert_runs_on(guest, console)
@@ -121,8 +155,8 @@ class Migration(Moving):
 
     def test_a_destination_that_fails_at_the_end(self):
         self.fail_at_the_end("")
-        guest, console = self.running_guest(self.source)
-        for how in (["--live"], ["--live", "--p2p"]):
+        guest, console = self.running_guest(self.source, kind="pv")
+        for how in ([], ["--p2p"]):
             with self.subTest(how):
                 console.mark()
                 error = self.source.virsh_fails("migrate", *how, guest.name, TARGET)
@@ -134,8 +168,8 @@ class Migration(Moving):
 
     def test_a_destination_that_dies_at_the_end(self):
         self.fail_at_the_end("kill -KILL $(cat /run/libvirtd.pid)")
-        guest, console = self.running_guest(self.source)
-        self.source.virsh_fails("migrate", "--live", guest.name, TARGET)
+        guest, console = self.running_guest(self.source, kind="pv")
+        self.source.virsh_fails("migrate", guest.name, TARGET)
         self.assertEqual(self.state(self.source, guest)[0], "running")
         self.assert_runs_on(guest, console)
         self.destination.use_driver("godwit")
@@ -143,11 +177,11 @@ class Migration(Moving):
         self.assert_never_ran_twice(console)
 
     def test_a_destination_without_memory_refuses(self):
-        guest, console = self.running_guest(self.source)
+        guest, console = self.running_guest(self.source, kind="pv")
         free = int(self.destination.run("xl info | awk '/^free_memory/ { print $3 }'"))
         self.destination.run("printf 'name=\"big\"\\ntype=\"pvh\"\\nkernel=\"/guest/vmlinux\"\\nmemory=%d\\n' "
                              f"{free - 60} > /tmp/big.cfg; xl create -q -p /tmp/big.cfg")
-        error = self.source.virsh_fails("migrate", "--live", guest.name, TARGET)
+        error = self.source.virsh_fails("migrate", guest.name, TARGET)
         self.assertIn("memory", error)
         self.assertEqual(self.state(self.source, guest)[0], "running")
         self.assert_runs_on(guest, console)

@@ -7,6 +7,8 @@ IMAGE = "/tmp/guest.image"
 
 
 class Save(Case):
+    """The kind of the guest changes little here: a PV guest where none counts, for it takes the least time."""
+
     def setUp(self):
         super().setUp()
         self.virsh = self.source.virsh
@@ -22,7 +24,7 @@ class Save(Case):
         self.assert_never_ran_twice(console)
 
     def test_a_paused_guest_stays_paused(self):
-        guest, console = self.running_guest(self.source)
+        guest, console = self.running_guest(self.source, kind="pv")
         self.virsh("suspend", guest.name)
         self.virsh("save", guest.name, IMAGE)
         console.mark()
@@ -33,7 +35,7 @@ class Save(Case):
         self.assert_runs_on(guest, console)
 
     def test_managed_save(self):
-        guest, console = self.running_guest(self.source)
+        guest, console = self.running_guest(self.source, kind="pv")
         self.virsh("define", self.define_file(self.source, guest))
         self.virsh("managedsave", guest.name)
         self.assertEqual(self.state(self.source, guest), ("shut off", "saved"))
@@ -42,7 +44,7 @@ class Save(Case):
         self.assert_never_ran_twice(console)
 
     def test_a_full_disk_leaves_the_guest_running(self):
-        guest, console = self.running_guest(self.source)
+        guest, console = self.running_guest(self.source, kind="pv")
         self.source.run("mkdir -p /mnt/small; mount -t tmpfs -o size=20m tmpfs /mnt/small")
         self.addCleanup(self.source.run, "umount /mnt/small")
         error = self.source.virsh_fails("save", guest.name, "/mnt/small/image")
@@ -87,7 +89,7 @@ class Save(Case):
         console.wait(r"^GUEST ready:")
 
     def test_bad_images_are_refused(self):
-        guest, _ = self.running_guest(self.source)
+        guest, _ = self.running_guest(self.source, kind="pv")
         self.virsh("save", guest.name, IMAGE)
         damages = {
             "cut off": f"truncate -s 100M {IMAGE}",

@@ -3,41 +3,45 @@
 import re
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 from .guest import Console, Guest, ticks, wait_until
 
 
-class Case(unittest.TestCase):
-    """Tests on the lab's hosts, which the runner puts into `lab`.
+def at_once(function, nodes):
+    """Call function(node) for all of them, side by side."""
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        return list(pool.map(function, nodes))
 
-    Each test starts and ends with no guest on any host.
+
+class Case(unittest.TestCase):
+    """Tests on both hosts, `source` and `destination`; or, with one driver, on either, the `source`.
+
+    The runner puts the hosts into `nodes`. Each test starts and ends with no guest on them.
     """
-    lab = None
-    drivers = ("godwit", "godwit")
+    nodes = ()
+    drivers = ("godwit",)
 
     @classmethod
     def setUpClass(cls):
-        cls.source, cls.destination = cls.lab.nodes
-        for node, driver in zip(cls.lab.nodes, cls.drivers):
-            if cls.lab.driver_of(node) != driver:
-                node.use_driver(driver)
+        cls.source, cls.destination = cls.nodes[0], cls.nodes[-1]
+        at_once(lambda node: node.ensure_driver(cls.drivers[cls.nodes.index(node)]), cls.nodes)
 
     def setUp(self):
         self.addCleanup(self.end_all_guests)
 
     def end_all_guests(self):
-        for node in self.lab.nodes:
-            node.run("""
-                for id in $(xl list | awk 'NR > 1 && $2 != 0 { print $2 }'); do xl destroy $id; done
-                for name in $(virsh -q list --all --name | grep -v '^Domain-0$'); do
-                    virsh -q destroy $name; virsh -q undefine $name --managed-save || virsh -q undefine $name
-                done 2> /dev/null
-                rm -f /tmp/*.image /tmp/*.xml""")
+        at_once(lambda node: node.run("""
+            for id in $(xl list | awk 'NR > 1 && $2 != 0 { print $2 }'); do xl destroy $id; done
+            for name in $(virsh -q list --all --name | grep -v '^Domain-0$'); do
+                virsh -q destroy $name; virsh -q undefine $name --managed-save || virsh -q undefine $name
+            done 2> /dev/null
+            rm -f /tmp/*.image /tmp/*.xml"""), self.nodes)
 
     def describe_failure(self):
         """The ends of all logs, for a failed test."""
         text = []
-        for node in self.lab.nodes:
+        for node in self.nodes:
             _, logs = node.call("xl list; tail -n 15 /var/log/libvirt/*.log /var/log/libvirt/*/*.log "
                                 "/var/log/xen/console/*.log 2> /dev/null")
             text.append(f"--- {node.name}\n{logs}")
@@ -83,13 +87,14 @@ class Case(unittest.TestCase):
         return found.groups() if status == 0 and found else None
 
     def assert_runs_on(self, guest, console, timeout=300):
-        """The guest goes on after the console's mark, and finds all its memory as it must be."""
+        """The guest goes on from now, and finds all its memory as it must be."""
         pages = guest.fill * 256
+        now = len(console.text())
 
         def checked_all():
             text = console.text()
             self.assertNotIn("CORRUPT", text)
-            said = ticks(text)
+            said = ticks(text[now:])
             return len(said) > 1 and said[-1][3] - said[0][3] > pages
         wait_until(checked_all, f"{guest.name} has checked its {pages} pages", timeout)
 

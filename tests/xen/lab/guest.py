@@ -25,7 +25,7 @@ OS = {
 }
 
 
-def wait_until(condition, what, timeout=300, interval=1.0):
+def wait_until(condition, what, timeout=300, interval=0.2):
     """The first true value of `condition()`; TimeoutError names `what` was waited for."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
@@ -76,8 +76,7 @@ class Console:
     def wait(self, pattern, timeout=300):
         """The first match of `pattern` since the last mark()."""
         try:
-            return wait_until(lambda: re.search(pattern, self.text(), re.M), f"the guest says '{pattern}'", timeout,
-                              interval=0.1)
+            return wait_until(lambda: re.search(pattern, self.text(), re.M), f"the guest says '{pattern}'", timeout)
         except TimeoutError as error:
             raise TimeoutError(f"{error}; its last words:\n{self.text()[-2000:]}") from error
 
@@ -127,7 +126,7 @@ uuid = "{self.uuid}"
 type = "{self.kind}"
 memory = {self.memory}
 vcpus = {self.vcpus}
-kernel = "/guest/vmlinux"
+kernel = "/guest/{"vmlinuz" if self.kind == "hvm" else "vmlinux"}"
 ramdisk = "/guest/initrd"
 cmdline = "{self.command_line}"
 on_crash = "destroy"

@@ -31,9 +31,3 @@ class Lab:
     def stop(self):
         for node in self.nodes:
             node.stop()
-
-    @staticmethod
-    def driver_of(node):
-        """The driver that its libvirtd has, "none" if none runs."""
-        return node.run("""tr '\\0' '\\n' < /proc/$(cat /run/libvirtd.pid)/environ 2> /dev/null |
-                           sed -n 's,LIBVIRT_DRIVER_DIR=/lab/drivers/,,p' | grep . || echo none""")

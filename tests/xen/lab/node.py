@@ -43,6 +43,7 @@ class Node:
         self.console = self.folder / "console"
         self.state = self.folder / "state"
         self.qemu = None
+        self.driver = None   # of its libvirtd; not known yet
 
     def boot(self, image, files):
         """Start it, and go on while it boots."""
@@ -103,11 +104,9 @@ class Node:
     def open(self, script, given=b"", timeout=None):
         """A connection to a shell script in dom0, on which its output comes, and "\\n=NNN\\n" with its
         exit status at the end. A `timeout` holds on both sides."""
-        if timeout:
-            script = f"timeout --kill-after=5 {timeout} bash -c {shlex.quote(script)}"
         channel = socket.create_connection(("127.0.0.1", self.port))
         channel.settimeout(timeout and timeout + 30)
-        channel.sendall(b"%d\n" % len(script.encode()) + script.encode() + given)
+        channel.sendall(b"%d %d\n" % (timeout or 0, len(script.encode())) + script.encode() + given)
         channel.shutdown(socket.SHUT_WR)
         return channel
 
@@ -153,3 +152,12 @@ class Node:
     def use_driver(self, driver, signal="TERM"):
         """Restart libvirtd, with one of the two drivers for Xen: "stock" or "godwit"."""
         self.run(f"/lab/daemon {driver} {signal}")
+        self.driver = driver
+
+    def ensure_driver(self, driver):
+        """The same, unless it runs with this one: "none" if none is to run."""
+        if not self.driver:
+            self.driver = self.run("""tr '\\0' '\\n' < /proc/$(cat /run/libvirtd.pid)/environ 2> /dev/null |
+                                      sed -n 's,LIBVIRT_DRIVER_DIR=/lab/drivers/,,p' | grep . || echo none""")
+        if self.driver != driver:
+            self.use_driver(driver)
