@@ -81,6 +81,7 @@ Result<std::shared_ptr<Host>> Host::open(conf::Settings settings, Inhibitor inhi
     host->xmlOption_ = makeXmlOption(*host);
 
     TRY(host->loadDomains());
+    host->addHostDomain();
     host->adoptGuests();
     return host;
 }
@@ -112,6 +113,7 @@ Result<void> Host::connectXen()
     xen.autoballoon = settings_.autoballoon;
     xen.nestedHvm = settings_.nestedHvm;
     hypervisor_ = TRY(hypervisor::makeXen(std::move(xen)));
+    services_ = TRY(Services::forXen(settings_));
     lastId_ = xenReservedIds;
     return {};
 }
@@ -200,13 +202,37 @@ std::vector<conf::ObjectRef<virDomainObj>> Host::allDomains()
     return all;
 }
 
+/// A domain that no guest runs in: the machine with this process. It counts for nothing that is counted.
+static bool isHost(const virDomainObj *object)
+{
+    return object->def->id == 0;
+}
+
+void Host::addHostDomain()
+{
+    auto def = hypervisor_->hostDomain(xmlOption_.get());
+    if (!def)
+        return log(base::LogLevel::Warning, "%s", def.error().message.c_str());
+    virDomainObj *known = *def ? virDomainObjListFindByID(domains_.get(), 0) : nullptr;
+    if (known || !*def)
+        return virDomainObjEndAPI(&known);
+    auto domain = addDomain(*this, std::move(*def), 0);
+    if (!domain)
+        return log(base::LogLevel::Warning, "%s", domain.error().message.c_str());
+    domain->object()->persistent = 1;
+    virDomainObjSetState(domain->object(), VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_BOOTED);
+    if (auto status = hypervisor_->parseStatus(nullptr))
+        domain->data().status = std::move(*status);
+}
+
 void Host::adoptGuests()
 {
     std::vector<std::thread> threads;
     for (auto &object : allDomains()) {
         if (!virDomainObjIsActive(object.get()))
             continue;
-        domainStarted();
+        if (!isHost(object.get()))
+            domainStarted();
         threads.emplace_back([object] {
             Domain domain = Domain::lock(object.get());
             adoptDomain(domain);

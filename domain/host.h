@@ -5,6 +5,7 @@
 #include "conf/settings.h"
 #include "domain/background.h"
 #include "domain/domain.h"
+#include "domain/services.h"
 #include "domain/worker.h"
 #include "hypervisor/hypervisor.h"
 
@@ -58,6 +59,7 @@ public:
 
     const conf::Settings &settings() const { return settings_; }
     hypervisor::Hypervisor &hypervisor() { return *hypervisor_; }
+    Services &services() { return services_; }
     virDomainObjList *domains() { return domains_.get(); }
     virDomainXMLOption *xmlOption() { return xmlOption_.get(); }
     virObjectEventState *events() { return events_.get(); }
@@ -106,6 +108,7 @@ private:
     void connectMachine();
     base::Result<void> connectXen();
     base::Result<void> loadDomains();
+    void addHostDomain();
     void adoptGuests();
     void tellInhibitor();
 
@@ -121,6 +124,7 @@ private:
     conf::ObjectRef<virObjectEventState> events_;
     std::unique_ptr<virEventThread, conf::FreeWith<g_object_unref>> eventThread_;
     std::unique_ptr<hypervisor::Hypervisor> hypervisor_;
+    Services services_;
     conf::ObjectRef<virDomainXMLOption> xmlOption_;
     conf::ObjectRef<virDomainObjList> domains_;
     std::unique_ptr<Worker> worker_;

@@ -76,6 +76,8 @@ void forgetMigration(Domain &domain)
 static void deactivate(Domain &domain)
 {
     virDomainObj *object = domain.object();
+    Services &services = domain.host().services();
+    services.stopped(domain);
     releaseNetworks(domain.def());
     removeTree(domain.host().guestDir(domain.def()));
     const std::string status = domain.host().settings().stateDir + "/" + domain.def()->name + ".xml";
@@ -91,6 +93,7 @@ static void deactivate(Domain &domain)
     data.persistentXml.clear();
     data.link = {};
     data.witness.reset();
+    services.released(domain);
     domain.def()->id = -1;
     virDomainObjRemoveTransientDef(object);
     domain.host().domainEnded();
@@ -113,7 +116,9 @@ static Result<CreateRequest> activate(Domain &domain)
     });
 
     TRY(host.hypervisor().assignAliases(domain.def()));
+    TRY(host.services().prepare(domain));
     TRY(allocateNetworks(domain.def()));
+    TRY(host.services().takeDevices(domain));
     CreateRequest request;
     request.def = domain.def();
     request.runDir = host.guestDir(domain.def());
@@ -122,6 +127,7 @@ static Result<CreateRequest> activate(Domain &domain)
         return systemError(errno, tr("cannot create directory '%s'"), request.runDir.c_str());
     domain.data().events = std::make_shared<GuestEvents>(domain);
     request.listener = domain.data().events;
+    TRY(host.services().aboutToStart(domain));
     rollback.commit();
     return request;
 }
@@ -198,6 +204,7 @@ Result<void> launchReceived(Domain &domain, bool paused, const StartReason &reas
         domain.data().phase = MigrationPhase::Launch;
         domain.saveStatus();
     }
+    TRY(domain.host().services().aboutToRun(domain));
     if (!paused)
         TRY(domain.unlocked([&] { return guest->unpause(); }));
     TRY(domain.requireActive());
@@ -320,6 +327,7 @@ void adoptDomain(Domain &domain)
         if (!(*guest)->memoryPending())
             releaseImage(domain);
         auto settled = install(domain, *guest);
+        domain.host().services().reconnected(domain);
         if (settled)
             settled = settleTransfer(domain, *guest);
         if (!settled)

@@ -31,6 +31,8 @@ static int format(virBuffer *out, virDomainObj *object)
     }
     if (!data.usedImage.empty())
         virBufferEscapeString(out, "<usedImage path='%s'/>\n", data.usedImage.c_str());
+    if (!data.leaseState.empty())
+        virBufferEscapeString(out, "<lockstate>%s</lockstate>\n", data.leaseState.c_str());
     if (data.guest)
         data.guest->formatStatus(out);
     return 0;
@@ -68,6 +70,8 @@ static int parse(xmlXPathContextPtr context, virDomainObj *object, virDomainDefP
     }
     const conf::Text image(virXPathString("string(./usedImage/@path)", context));
     data.usedImage = image ? image.get() : "";
+    const conf::Text leases(virXPathString("string(./lockstate)", context));
+    data.leaseState = leases ? leases.get() : "";
     auto status = data.host->hypervisor().parseStatus(context);
     if (!status) {
         conf::raise(status.error());

@@ -56,6 +56,8 @@ struct PrivateData {
     Consoles consoles;                                 ///< who talks to which of its character devices
     hypervisor::TransferLimits limits;                 ///< as set for this domain, for every transfer
     hypervisor::TransferLimits transferLimits;         ///< of the transfer under way: its own request counts more
+    bool holdsLeases = false;                          ///< of a lock manager, on its disks
+    std::string leaseState;                            ///< what the lock manager wants back with the next ones
     bool abortOnIoError = false;                       ///< source, in Perform: ABORT_ON_ERROR
 };
 

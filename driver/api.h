@@ -21,6 +21,7 @@ void fillImageApi(virHypervisorDriver &table);
 void fillJobApi(virHypervisorDriver &table);
 void fillMigrationApi(virHypervisorDriver &table);
 void fillSchedulerApi(virHypervisorDriver &table);
+void fillUsageApi(virHypervisorDriver &table);
 void fillDumpApi(virHypervisorDriver &table);
 void fillNodeApi(virHypervisorDriver &table);
 

@@ -145,7 +145,14 @@ static Result<void> changeGuest(Domain &domain, const char *xml, const Change &c
     if (change.definition == attach)
         TRY(tryAttach(domain, xml));
     const virDomainDef *def = domain.def();
-    TRY(domain.unlocked([&] { return (guest.get()->*change.guest)(def, device.get()); }));
+    domain::Services &services = domain.host().services();
+    if (change.definition == attach)
+        TRY(services.takeDevice(domain, device.get()));
+    auto changed = domain.unlocked([&] { return (guest.get()->*change.guest)(def, device.get()); });
+    const bool stays = changed && domain.active();
+    if (change.definition == attach ? !stays : change.definition == detach && stays)
+        services.giveDeviceBack(domain, device.get());
+    TRY(std::move(changed));
     TRY(domain.requireActive());
     TRY(change.definition(domain.def(), device));
     TRY(domain.host().hypervisor().assignAliases(domain.def()));

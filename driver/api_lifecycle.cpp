@@ -106,6 +106,8 @@ static Result<void> resume(virDomainPtr handle)
     auto guest = TRY(domain.guest());
     if (domain.state() == VIR_DOMAIN_RUNNING)
         return {};
+    // One that was sent has yielded them: who has them now runs it.
+    TRY(domain.host().services().holdLeases(domain));
     TRY(domain.unlocked([&] { return guest->unpause(); }));
     TRY(domain.requireActive());
     domain::forgetMigration(domain);

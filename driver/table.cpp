@@ -22,6 +22,7 @@ static virHypervisorDriver makeTable(const char *name)
     fillJobApi(table);
     fillMigrationApi(table);
     fillSchedulerApi(table);
+    fillUsageApi(table);
     fillDumpApi(table);
     fillNodeApi(table);
     return table;

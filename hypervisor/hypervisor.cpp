@@ -70,6 +70,11 @@ Result<void> Guest::setVcpuAffinity(unsigned id, virBitmap *cpus)
     return conf::check(virProcessSetAffinity(thread, cpus, false));
 }
 
+Result<NodeSet> Guest::nodeAffinity()
+{
+    return notHere(tr("NUMA nodes of a running guest"));
+}
+
 Result<void> Guest::setMaxMemory(uint64_t)
 {
     return makeError(ErrorCode::OperationInvalid, "%s",
@@ -166,6 +171,11 @@ Result<conf::DomainDef> Hypervisor::fromNative(const char *format, const char *,
 Result<conf::Text> Hypervisor::toNative(const char *format, virDomainDef *, virConnectPtr)
 {
     return makeError(ErrorCode::InvalidArgument, tr("configuration format '%s' is not known"), format);
+}
+
+Result<conf::DomainDef> Hypervisor::hostDomain(virDomainXMLOption *)
+{
+    return conf::DomainDef();
 }
 
 Result<void> Hypervisor::checkMemory(const virDomainDef *)

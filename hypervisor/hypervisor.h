@@ -186,6 +186,7 @@ struct SchedulerParameters {
     std::optional<unsigned> cap;         ///< percent of one CPU; 0 = none
 };
 
+using NodeSet = std::unique_ptr<virBitmap, conf::FreeWith<virBitmapFree>>;
 using CpuSet = std::unique_ptr<virBitmap, conf::FreeWith<virBitmapFree>>;
 
 /// What the guest's own balloon driver reports; -1 where it does not.
@@ -258,6 +259,8 @@ public:
     virtual base::Result<uint64_t> residentKib();
     virtual base::Result<CpuSet> vcpuAffinity(unsigned id);
     virtual base::Result<void> setVcpuAffinity(unsigned id, virBitmap *cpus);
+    /// The host's NUMA nodes that its memory comes from.
+    virtual base::Result<NodeSet> nodeAffinity();
 
     // What not every hypervisor does: refused by name.
     virtual base::Result<void> setMaxMemory(uint64_t kib);
@@ -319,6 +322,8 @@ public:
     virtual base::Result<conf::DomainDef> fromNative(const char *format, const char *text, virDomainXMLOption *option);
     /// `connection`: whose networks the definition's interfaces name.
     virtual base::Result<conf::Text> toNative(const char *format, virDomainDef *def, virConnectPtr connection);
+    /// This host itself, where it is one of the hypervisor's domains: its definition; else null.
+    virtual base::Result<conf::DomainDef> hostDomain(virDomainXMLOption *option);
     /// Refuse a guest for which this host has not enough memory left.
     virtual base::Result<void> checkMemory(const virDomainDef *def);
 

@@ -135,6 +135,7 @@ Result<Incoming> readIncoming(Host &host, const Request &request, const char *co
     if (incoming.fromOurs && !incoming.cookie.extension->persistentXml.empty())
         TRY_IN(tr("the persistent definition"),
                host.parse(incoming.cookie.extension->persistentXml.c_str(), VIR_DOMAIN_DEF_PARSE_INACTIVE));
+    incoming.def = TRY(host.services().filterIncoming(host, std::move(incoming.def)));
     TRY(host.hypervisor().checkMemory(incoming.def.get()));
     if (!request.name.empty()) {
         g_free(incoming.def->name);

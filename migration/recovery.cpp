@@ -36,7 +36,9 @@ void goOn(Domain &domain, std::chrono::steady_clock::time_point noticed)
     auto guest = domain.guest();
     if (!guest || !domain.data().ranBeforeMigration)
         return;
-    auto resumed = domain.unlocked([&] { return (*guest)->resume(hypervisor::ResumeMode::Fast); });
+    auto resumed = domain.host().services().holdLeases(domain);
+    if (resumed)
+        resumed = domain.unlocked([&] { return (*guest)->resume(hypervisor::ResumeMode::Fast); });
     if (!resumed) {
         log(LogLevel::Error, "domain '%s': cannot resume after a cancelled migration: %s", domain.def()->name,
             resumed.error().message.c_str());

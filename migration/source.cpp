@@ -307,6 +307,7 @@ Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fro
         return std::move(sent).error().in(strprintf(tr("migrating '%s'"), domain.def()->name));
     }
     TRY(domain.requireActive());
+    domain.host().services().yieldLeases(domain);
     // The guest waits for each writing of the status file: state and phase go in one.
     domain.data().phase = MigrationPhase::Performed;
     domain.setState(VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_MIGRATION, VIR_DOMAIN_EVENT_SUSPENDED,

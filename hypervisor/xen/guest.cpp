@@ -90,10 +90,11 @@ Result<void> XenGuest::attach(uint32_t domid)
         suspended_ = state->shutdown && state->shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND;
     }
     running_ = !state->paused && !state->shutdown;
+    // The host's console is its own, and nobody here sees it end.
+    if (domid == hostDomid)
+        return {};
     TRY(host_.watcher.watch(domid, weak_from_this()));
-    // Dom0's console is the host's.
-    if (domid != 0)
-        readTerminals(operation->context(), domid);
+    readTerminals(operation->context(), domid);
     return {};
 }
 
@@ -137,6 +138,14 @@ Result<void> XenGuest::run(const std::string &what, const Step &step)
     });
 }
 
+Result<void> XenGuest::requireNotHost() const
+{
+    std::lock_guard lock(mutex_);
+    if (domid_ == hostDomid)
+        return makeError(ErrorCode::OperationInvalid, "%s", tr("Domain-0 is this host itself, and no guest of it"));
+    return {};
+}
+
 Result<void> XenGuest::info(Context &context, DomainInfo &out)
 {
     return context.check(libxl_domain_info(context, out.get(), TRY(domid())), inContext(tr("asking for its state")));
@@ -151,6 +160,7 @@ bool XenGuest::running() const
 
 Result<void> XenGuest::pause(StopCause)
 {
+    TRY(requireNotHost());
     {
         std::lock_guard lock(mutex_);
         if (transfer_) {
@@ -187,6 +197,7 @@ Result<void> XenGuest::unpause()
 
 Result<void> XenGuest::shutdown()
 {
+    TRY(requireNotHost());
     const uint32_t domain = TRY(domid());
     auto operation = TRY(Operation::open());
     auto asked = operation->run(inContext(tr("asking it to shut down")),
@@ -204,6 +215,7 @@ Result<void> XenGuest::shutdown()
 
 Result<void> XenGuest::reboot()
 {
+    TRY(requireNotHost());
     return run(tr("asking it to reboot"), [](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
         return libxl_domain_reboot(ctx, domain, how);
     });
@@ -220,6 +232,9 @@ Result<void> XenGuest::reset()
 
 Result<void> XenGuest::destroy(bool)
 {
+    // It would fail, but not before libxl has taken away what xenstore knows of the host, which then
+    // starts no guest any more.
+    TRY(requireNotHost());
     std::optional<uint32_t> domain;
     std::shared_ptr<Transfer> moving;
     {

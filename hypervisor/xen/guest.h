@@ -15,6 +15,9 @@
 
 namespace godwit::hypervisor::xen {
 
+/// Domain-0, which is this host itself.
+inline constexpr uint32_t hostDomid = 0;
+
 /// What a guest needs of its host.
 struct GuestHost {
     Watcher &watcher;
@@ -104,6 +107,7 @@ public:
     base::Result<uint64_t> residentKib() override;
     base::Result<CpuSet> vcpuAffinity(unsigned id) override;
     base::Result<void> setVcpuAffinity(unsigned id, virBitmap *cpus) override;
+    base::Result<NodeSet> nodeAffinity() override;
     base::Result<void> setMaxMemory(uint64_t kib) override;
     base::Result<void> setVcpus(unsigned count) override;
     base::Result<void> attachDevice(const virDomainDef *def, virDomainDeviceDef *device) override;
@@ -126,6 +130,8 @@ private:
     /// One operation of libxl's on this guest's domain.
     using Step = std::function<int(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *how)>;
     base::Result<void> run(const std::string &what, const Step &step);
+    /// Domain-0 is the host: what would end, stop or move a guest is refused for it.
+    base::Result<void> requireNotHost() const;
     base::Result<void> info(Context &context, DomainInfo &out);
     std::string inContext(const char *what) const;
     std::shared_ptr<GuestListener> listener();

@@ -89,6 +89,26 @@ Result<CpuSet> XenGuest::vcpuAffinity(unsigned id)
     return makeError(ErrorCode::InvalidArgument, tr("there is no vCPU %u in domain '%s'"), id, facts_.name.c_str());
 }
 
+Result<NodeSet> XenGuest::nodeAffinity()
+{
+    const uint32_t domain = TRY(domid());
+    auto operation = TRY(Operation::open());
+    Context &context = operation->context();
+    const std::string what = inContext(tr("asking for its NUMA nodes"));
+    const int count = libxl_get_max_nodes(context);
+    if (count <= 0)
+        return context.failure(count, what);
+    NodeMap map;
+    TRY(context.check(libxl_node_bitmap_alloc(context, map.get(), count), what));
+    TRY(context.check(libxl_domain_get_nodeaffinity(context, domain, map.get()), what));
+    NodeSet nodes(virBitmapNew(static_cast<size_t>(count)));
+    for (int node = 0; node < count; node++) {
+        if (libxl_bitmap_test(map.get(), node))
+            virBitmapSetBitExpand(nodes.get(), static_cast<size_t>(node));
+    }
+    return nodes;
+}
+
 /// A set of host CPUs as libxl has it.
 static Result<void> toLibxl(Context &context, virBitmap *cpus, CpuMap &out)
 {
@@ -234,6 +254,7 @@ Result<void> XenGuest::setSchedulerParameters(const SchedulerParameters &wanted)
 
 Result<void> XenGuest::dumpCore(const std::string &path)
 {
+    TRY(requireNotHost());
     return run(tr("dumping its core"), [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
         return libxl_domain_core_dump(ctx, domain, path.c_str(), how);
     });

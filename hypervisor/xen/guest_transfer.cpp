@@ -152,6 +152,7 @@ Error XenGuest::undoSave(Error cause, bool wasPaused)
 
 Result<TransferProgress> XenGuest::save(SaveRequest request)
 {
+    TRY(requireNotHost());
     TRY(checkRequest(request));
     TRY(domid());
     auto transfer = std::make_shared<Transfer>(Transfer::Direction::Save, TRY(Operation::open()));

@@ -46,6 +46,7 @@ using PhysicalInfo = Owned<libxl_physinfo, libxl_physinfo_init, libxl_physinfo_d
 using RestoreParams =
     Owned<libxl_domain_restore_params, libxl_domain_restore_params_init, libxl_domain_restore_params_dispose>;
 using CpuMap = Owned<libxl_bitmap, libxl_bitmap_init, libxl_bitmap_dispose>;
+using NodeMap = Owned<libxl_bitmap, libxl_bitmap_init, libxl_bitmap_dispose>;
 using SchedulerParams =
     Owned<libxl_domain_sched_params, libxl_domain_sched_params_init, libxl_domain_sched_params_dispose>;
 using Disk = Owned<libxl_device_disk, libxl_device_disk_init, libxl_device_disk_dispose>;

@@ -52,6 +52,7 @@ public:
     Result<uint64_t> freeMemory() override;
     Result<std::vector<uint64_t>> cellsFreeMemory(int first, int count) override;
     Result<std::string> schedulerType() override;
+    Result<conf::DomainDef> hostDomain(virDomainXMLOption *option) override;
     Result<void> checkMemory(const virDomainDef *def) override;
     Result<conf::DomainDef> fromNative(const char *format, const char *text, virDomainXMLOption *option) override;
     Result<conf::Text> toNative(const char *format, virDomainDef *def, virConnectPtr connection) override
@@ -219,6 +220,26 @@ Result<conf::DomainDef> Xen::fromNative(const char *format, const char *text, vi
     return parseNative(format, text, caps.get(), option);
 }
 
+/// As libvirt's driver for Xen describes it.
+Result<conf::DomainDef> Xen::hostDomain(virDomainXMLOption *option)
+{
+    auto context = TRY(Context::open());
+    DomainInfo state;
+    TRY(context->check(libxl_domain_info(*context, state.get(), hostDomid), tr("asking for the state of Domain-0")));
+    conf::DomainDef def(TRY(conf::check(virDomainDefNew(option))));
+    def->id = static_cast<int>(hostDomid);
+    def->virtType = VIR_DOMAIN_VIRT_XEN;
+    def->name = g_strdup("Domain-0");
+    def->os.type = VIR_DOMAIN_OSTYPE_XEN;
+    memset(def->uuid, 0, VIR_UUID_BUFLEN);
+    TRY(conf::check(virDomainDefSetVcpusMax(def.get(), state->vcpu_max_id + 1, option)));
+    TRY(conf::check(virDomainDefSetVcpus(def.get(), state->vcpu_online)));
+    def->mem.cur_balloon = state->current_memkb;
+    virDomainDefSetMemoryTotal(def.get(), state->max_memkb == LIBXL_MEMKB_DEFAULT ? state->current_memkb
+                                                                                   : state->max_memkb);
+    return def;
+}
+
 // ---- memory ------------------------------------------------------------------------------
 
 /// Shrink dom0 until the guest fits, as libxl's own tools do.
@@ -302,10 +323,6 @@ Result<std::shared_ptr<Guest>> Xen::receive(ReceiveRequest request)
 
 Result<std::shared_ptr<Guest>> Xen::adopt(CreateRequest request, const GuestStatus &)
 {
-    // libvirt's own Xen driver keeps it among its domains. To destroy it would fail, but not before
-    // libxl has taken away what xenstore knows of the host, which then starts no guest any more.
-    if (request.def->id == 0)
-        return makeError(ErrorCode::Unsupported, "%s", tr("Domain-0 is this host itself, and no guest of it"));
     auto context = TRY(Context::open());
     const auto domid = static_cast<uint32_t>(request.def->id);
     DomainInfo state;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a guest on Xen can be told and asked, by Godwit; and what it does by itself."""
+import re
 from xml.etree import ElementTree
 
 from lab.case import Case
@@ -60,6 +61,12 @@ class Lifecycle(Case):
         self.assertEqual(int(stats["balloon.current"]), guest.memory * 1024)
         self.assertGreater(int(stats["cpu.time"]), 0)
         self.assertIn("running", self.virsh("vcpuinfo", guest.name))
+        total, = re.findall(r"Total:\s+cpu_time +([0-9.]+)", self.virsh("cpu-stats", guest.name, "--total"))
+        self.assertGreater(float(total), 0)
+        self.assertRegex(self.virsh("cpu-stats", guest.name, "--start", 0, "--count", 1), r"CPU0:\s+cpu_time")
+        numa = self.virsh("numatune", guest.name)
+        self.assertRegex(numa, r"numa_mode +: interleave")
+        self.assertRegex(numa, r"numa_nodeset +: 0")
 
     def test_events(self):
         guest, _ = self.running_guest(self.source)
