@@ -108,6 +108,17 @@ std::string nicWords(XlText &out, const libxl_device_nic &nic, bool hvm)
     return withoutComma(words);
 }
 
+/// Whether it has a graphics card: unless told otherwise, every HVM guest of libxl's has, and VNC shows it.
+bool hasScreen(const libxl_domain_config &config)
+{
+    const auto &hvm = config.b_info.u.hvm;
+    if (config.c_info.type != LIBXL_DOMAIN_TYPE_HVM || hvm.vga.kind == LIBXL_VGA_INTERFACE_TYPE_NONE)
+        return false;
+    if (!libxl_defbool_is_default(hvm.nographic) && libxl_defbool_val(hvm.nographic))
+        return false;
+    return libxl_defbool_is_default(hvm.vnc.enable) || libxl_defbool_val(hvm.vnc.enable);
+}
+
 /// Devices that xl's words, or their reader, have no place for.
 Result<void> checkDevices(const libxl_domain_config &config)
 {
@@ -126,11 +137,17 @@ Result<void> checkDevices(const libxl_domain_config &config)
     if (config.b_info.num_vnuma_nodes > 0)
         return makeError(ErrorCode::Unsupported, "%s",
                          tr("the saved configuration has NUMA nodes: give the domain's XML with the image"));
+    if (hasScreen(config) && config.b_info.u.hvm.vga.kind > LIBXL_VGA_INTERFACE_TYPE_CIRRUS)
+        return makeError(ErrorCode::Unsupported,
+                         tr("the saved configuration has a graphics card of type '%s': give the domain's XML with the "
+                            "image"),
+                         libxl_vga_interface_type_to_string(config.b_info.u.hvm.vga.kind));
     return {};
 }
 
-void describeHvm(XlText &out, const libxl_domain_build_info &info)
+void describeHvm(XlText &out, const libxl_domain_config &config)
 {
+    const libxl_domain_build_info &info = config.b_info;
     out.flag("acpi", info.u.hvm.acpi);
     out.flag("apic", info.u.hvm.apic);
     out.flag("pae", info.u.hvm.pae);
@@ -144,9 +161,9 @@ void describeHvm(XlText &out, const libxl_domain_build_info &info)
     out.string("soundhw", info.u.hvm.soundhw);
     out.string("keymap", info.u.hvm.keymap);
     const libxl_vnc_info &vnc = info.u.hvm.vnc;
-    out.flag("vnc", vnc.enable);
-    if (libxl_defbool_is_default(vnc.enable) || !libxl_defbool_val(vnc.enable))
+    if (!hasScreen(config))
         return;
+    out.number("vnc", 1);
     out.string("vnclisten", vnc.listen);
     out.string("vncpasswd", vnc.passwd);
     out.flag("vncunused", vnc.findunused);
@@ -176,7 +193,7 @@ Result<std::string> describe(libxl_domain_config &config)
     out.string("bootloader", info.bootloader);
     const bool hvm = config.c_info.type == LIBXL_DOMAIN_TYPE_HVM;
     if (hvm)
-        describeHvm(out, info);
+        describeHvm(out, config);
     out.string("on_poweroff", libxl_action_on_shutdown_to_string(config.on_poweroff));
     out.string("on_reboot", libxl_action_on_shutdown_to_string(config.on_reboot));
     out.string("on_crash", libxl_action_on_shutdown_to_string(config.on_crash));

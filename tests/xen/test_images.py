@@ -12,8 +12,8 @@ IMAGE = "/var/tmp/others.image"
 class XlImages(Case):
     """`xl save`, and then `virsh restore`."""
 
-    def saved_by_xl(self, kind):
-        guest = Guest(name="others", kind=kind)
+    def saved_by_xl(self, kind, **options):
+        guest = Guest(name="others", kind=kind, **options)
         self.source.write("/tmp/others.cfg", guest.xl_config())
         console = self.console(self.source, guest)
         self.source.run("xl create -q /tmp/others.cfg")
@@ -23,8 +23,8 @@ class XlImages(Case):
         self.source.run(f"xl save others {IMAGE}")
         return guest, console
 
-    def restored(self, kind):
-        guest, console = self.saved_by_xl(kind)
+    def restored(self, kind, **options):
+        guest, console = self.saved_by_xl(kind, **options)
         self.source.virsh("restore", IMAGE)
         self.assertEqual(self.state(self.source, guest), ("running", "restored"))
         self.assertEqual(self.source.virsh("domuuid", guest.name), guest.uuid)
@@ -36,6 +36,9 @@ class XlImages(Case):
 
     def test_a_pv_guest(self):
         self.restored("pv")
+
+    def test_an_hvm_guest(self):
+        self.restored("hvm", memory=160)
 
     def test_with_xml_of_ones_own(self):
         guest, console = self.saved_by_xl("pvh")
