@@ -5,7 +5,8 @@
 Both run in stock daemons, with the same QEMU and the same guest, in turn. Times are what a user of
 virsh sees. Downtime is the longest silence of the guest, which writes to a serial port every
 millisecond, as heard on the host: an emulated guest's own clock stands still with it. Processor
-time is that of the whole machine, so nothing else should run; how busy it is stands at the end.
+time is that of one side's daemons, helpers, emulators with their guest, and virsh. How busy the machine
+is stands at the end.
 
 As root Godwit's guests are the system's, and restored on demand; an ordinary user's are restored in
 full.
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "integrat
 from harness.guest import Guest  # noqa: E402
 from harness.wait import wait_until  # noqa: E402
 from listener import Listener  # noqa: E402
+from processor import ProcessorTime  # noqa: E402
 from sides import Hosts, Side  # noqa: E402
 
 PULSE_MS = 1
@@ -48,13 +50,6 @@ def timed(action):
     begin = time.monotonic()
     action()
     return time.monotonic() - begin
-
-
-def busy_seconds():
-    """Processor time that this machine has spent working, all processors together."""
-    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
-    user, nice, system, _, _, irq, softirq, *_ = map(int, fields)
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def save(side, guest):
@@ -110,13 +105,12 @@ def migrate(side, guest, *flags):
     """Seconds of a live migration, milliseconds of the guest's longest silence, processor seconds per GiB."""
     time.sleep(1)
     with Listener(pulse_of(side.work, guest.name)) as heard:
-        busy = busy_seconds()
-        took = timed(lambda: side.source.virsh("migrate", guest.name, side.target.tcp_uri, "--live", *flags,
-                                               timeout=600))
-        busy = busy_seconds() - busy
+        with ProcessorTime(str(side.work.path), side.name) as processor:
+            took = timed(lambda: side.source.virsh("migrate", guest.name, side.target.tcp_uri, "--live", *flags,
+                                                   timeout=600))
         time.sleep(0.5)
     side.swap()
-    return {"time": took, "downtime": heard.longest_silence * 1000, "processor": busy / (guest.memory / 1024)}
+    return {"time": took, "downtime": heard.longest_silence * 1000, "processor": processor.seconds / (guest.memory / 1024)}
 
 
 def start(side, guest, rate):
