@@ -213,9 +213,13 @@ void Host::addHostDomain()
     auto def = hypervisor_->hostDomain(xmlOption_.get());
     if (!def)
         return log(base::LogLevel::Warning, "%s", def.error().message.c_str());
-    virDomainObj *known = *def ? virDomainObjListFindByID(domains_.get(), 0) : nullptr;
-    if (known || !*def)
-        return virDomainObjEndAPI(&known);
+    if (!*def)
+        return;
+    // A status file has told of it, but not that it stays.
+    if (auto known = Domain::byId(*this, (*def)->id)) {
+        known->object()->persistent = 1;
+        return;
+    }
     auto domain = addDomain(*this, std::move(*def), 0);
     if (!domain)
         return log(base::LogLevel::Warning, "%s", domain.error().message.c_str());

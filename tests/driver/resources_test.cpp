@@ -149,4 +149,26 @@ TEST_F(Resources, WhatOnlyAHypervisorOfItsOwnHasIsRefusedByName)
     EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "format"));
 }
 
+TEST_F(Resources, TellWhatTheyUseOfTheHostsProcessors)
+{
+    Client client(root());
+    auto domain = client.define(domainXml("web1"));
+    virTypedParameter params[4]{};
+    EXPECT_EQ(virDomainGetCPUStats(domain.get(), params, 1, -1, 1, 0), -1);
+    EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_INVALID, "not running"));
+    ASSERT_EQ(virDomainCreate(domain.get()), 0) << lastError();
+    const int known = virDomainGetCPUStats(domain.get(), nullptr, 0, -1, 1, 0);
+    ASSERT_GE(known, 1) << lastError();
+    EXPECT_EQ(virDomainGetCPUStats(domain.get(), params, static_cast<unsigned>(known), -1, 1, 0), known) << lastError();
+    EXPECT_STREQ(params[0].field, VIR_DOMAIN_CPU_STATS_CPUTIME);
+    EXPECT_GE(virDomainGetCPUStats(domain.get(), nullptr, 0, 0, 0, 0), 1) << lastError();
+    EXPECT_EQ(virDomainGetCPUStats(domain.get(), nullptr, 0, 0, 1, 0), 1) << lastError();
+    EXPECT_EQ(virDomainGetCPUStats(domain.get(), params, 1, 0, 1, 0), 1) << lastError();
+    EXPECT_STREQ(params[0].field, VIR_DOMAIN_CPU_STATS_CPUTIME);
+
+    int count = 2;
+    EXPECT_EQ(virDomainGetNumaParameters(domain.get(), params, &count, 0), -1);
+    EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "NUMA"));
+}
+
 } // namespace godwit::tests
