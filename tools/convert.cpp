@@ -14,13 +14,13 @@ namespace godwit::tools {
 using namespace base;
 using namespace stream;
 
-static Result<void> writeHead(Sink &sink, const Input &input)
+static Result<void> writeHead(Sink &sink, const Input &input, bool bareLibxc)
 {
     const auto head = std::span(input.head);
     if (input.savefile)
         return rewriteSavefile(sink, head.first(savefileHeaderSize), SavefileVersion::Libxl2, *input.config);
-    if (!input.xl)
-        return {};
+    if (!input.xl || bareLibxc)   // of a bare stream xl's flag has nothing to say: as Xen's converter
+        return sink.write(head);
     // Only a flag changes; what stands behind the configuration stays, too.
     constexpr size_t flagsAt = 36;
     Writer start(input.xl->order);
@@ -34,8 +34,10 @@ Result<void> convertInput(const Input &input, int sink, const ConvertOptions &op
 {
     if (input.format != StreamFormat::Legacy)
         return makeError(ErrorCode::Unsupported, "%s", tr("this is no legacy stream: there is nothing to convert"));
+    if (options.bareLibxc && input.savefile)
+        return makeError(ErrorCode::InvalidArgument, "%s", tr("an image holds a libxl stream: --format libxc is for bare streams"));
     DirectSink out(sink);
-    TRY(writeHead(out, input));
+    TRY(writeHead(out, input, options.bareLibxc));
     DirectInput source(input);
     return convert(source, out, options);
 }

@@ -38,6 +38,7 @@ Result<ExitCode> printHelp()
 {
     std::string text = tr("Usage: godwit-stream COMMAND [OPTION...] ARGUMENT...\n"
                           "       godwit-stream COMMAND --help\n"
+                          "       godwit-stream --in FD --out FD --guest hvm|pv [OPTION...]   (as libxl's converter)\n"
                           "       godwit-stream --help | --version\n"
                           "\n"
                           "An image or stream is a file or \"-\", standard input. Commands:\n"

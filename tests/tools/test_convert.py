@@ -4,8 +4,9 @@
 import os
 import stat
 import subprocess
+from random import Random
 
-from runner import BAD_INPUT, INPUT_OUTPUT, TOOL, USAGE, ToolCase
+from runner import BAD_INPUT, FINE, INPUT_OUTPUT, TOOL, USAGE, ToolCase
 import images
 from harness import tap
 
@@ -187,6 +188,37 @@ class LibxlConverter(ToolCase):
         self.run_tool("-i", "in", "-o", "out", "-w", "64", "-g", "hvm", "-v")
         self.assertEqual((self.path / "out").read_bytes(), self.run_tool("convert", "-f", "libxc", "-", input=content).stdout)
         self.run_tool("--in=in", "--out=out", "--guest-type=hvm", "--format=libxl", "--skip-qemu")
+
+    def test_sets_xls_flag_for_a_libxl_stream_only(self):
+        content = images.legacy("hvm64-plain")
+        self.file("in", images.xl_file(content, v2=False))
+        for form in ("libxl", "libxc"):
+            converted = self.run_tool("convert", "-f", form, "-", input=content).stdout
+            self.run_tool("-i", "in", "-o", "out", "-w", "64", "-g", "hvm", "-f", form, "-x")
+            self.assertEqual((self.path / "out").read_bytes(), images.xl_file(converted, v2=form == "libxl"))
+        self.file("in", images.libvirt_image(images.legacy("hvm64-plain"), version=1))
+        self.assertIn("an image holds a libxl stream", self.fails(USAGE, "-i", "in", "-o", "ours2", "-g", "hvm"))
+
+    def test_agrees_with_xens_own_on_what_that_takes_of_changed_streams(self):
+        random = Random(5)
+        same = 0
+        for case, width, guest in [("hvm64-plain", "64", "hvm"), ("pv32-xsave", "32", "pv")]:
+            good = images.legacy(case)
+            for _ in range(25):
+                changed = bytearray(good)
+                for _ in range(random.randint(1, 3)):
+                    begin = random.choice([0, max(0, len(good) - 20000)])
+                    changed[random.randrange(begin, min(begin + 20000, len(good)))] ^= 1 << random.randrange(8)
+                self.file("in", bytes(changed))
+                arguments = ["-i", "in", "-w", width, "-g", guest, "-f", "libxl"]
+                theirs = self.xen_tool("convert-legacy-stream", *arguments, "-o", "xen")
+                ours = self.run_any(*arguments, "-o", "ours")
+                if theirs.returncode or ours.returncode:
+                    self.assertIn(ours.returncode, (FINE, BAD_INPUT))
+                    continue
+                self.assertEqual((self.path / "ours").read_bytes(), (self.path / "xen").read_bytes())
+                same += 1
+        self.assertGreater(same, 20)
 
     def test_refuses_other_arguments(self):
         self.file("in", images.legacy("hvm64-plain"))
