@@ -159,6 +159,22 @@ TEST_F(Save, GoesOnWhileARoundMakesTheRestMuchShorter)
     expectRestoresTheSame();
 }
 
+TEST_F(Save, MakesMoreThanOneRoundInVain)
+{
+    fillRam(ram.get(), 0, ramPages);
+    // All of its memory, all the time.
+    host.onLimits = [&, word = uint64_t{0}]() mutable {
+        word++;
+        for (off_t page = 0; page < static_cast<off_t>(ramPages); page++)
+            ASSERT_EQ(::pwrite(ram.get(), &word, sizeof word, page * static_cast<off_t>(pageSize)),
+                      static_cast<ssize_t>(sizeof word));
+    };
+    host.limit.downtime = std::chrono::hours(1);
+    ASSERT_TRUE(save({.live = true}));
+    EXPECT_GE(meter.snapshot().iteration, 5u) << "one, three in vain, and the last";
+    expectRestoresTheSame();
+}
+
 TEST_F(Save, SendsPagesThatBecameZeroOrWereGivenBackMeanwhile)
 {
     fillRam(ram.get(), 0, 200);

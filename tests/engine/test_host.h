@@ -17,6 +17,8 @@ inline const std::string deviceState = "QEVM and what follows";
 struct TestHost : engine::SaveHost {
     engine::Limits limits() override
     {
+        if (onLimits)
+            onLimits();
         const bool satisfied = patientFor > 0 && meter && meter->snapshot().iteration >= patientFor;
         return satisfied ? engine::Limits{limit.bandwidth, std::chrono::hours(1)} : limit;
     }
@@ -48,6 +50,7 @@ struct TestHost : engine::SaveHost {
     int suspends = 0;
     bool fail = false;
     std::function<void()> onSuspend;
+    std::function<void()> onLimits;   ///< they are asked for all the time while a live guest is sent
 };
 
 } // namespace godwit::tests
