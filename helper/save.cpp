@@ -171,7 +171,6 @@ private:
 Result<void> runSave(Session &session, engine::Meter &meter, const Save &request, std::vector<UniqueFd> fds,
                      const channel::TlsCredentials *tls)
 {
-    session.setLimits(request.bandwidth, request.downtimeMs);
     return Saving(session, meter, request, std::move(fds), tls).run();
 }
 

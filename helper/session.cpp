@@ -73,6 +73,9 @@ Result<Received> Session::begin()
     auto received = TRY(control::receive(control_.get()));
     if (received.state != Received::State::Arrived)
         return makeError(ErrorCode::Aborted, tr("the driver asked for nothing"));
+    // Before others can come.
+    if (const auto *save = std::get_if<control::Save>(&received.message))
+        setLimits(save->bandwidth, save->downtimeMs);
     return received;
 }
 

@@ -490,6 +490,20 @@ TEST_F(Helper, TakesNewLimitsWhileItRuns)
     EXPECT_TRUE(std::holds_alternative<Done>(helper.run()));
 }
 
+TEST_F(Helper, TakesNewLimitsBeforeItHasBegun)
+{
+    fill();
+    for (int i = 0; i < 20; i++) {
+        HelperProcess helper;
+        auto request = saveTo(StreamKind::Plain);
+        request.bandwidth = 1;
+        const auto file = makeImage();
+        helper.save(request, ram.get(), file.get());
+        helper.send(SetLimits{0, 300});
+        EXPECT_TRUE(std::holds_alternative<Done>(helper.run()));
+    }
+}
+
 TEST_F(Helper, SendsProgressWhileItIsHeldUp)
 {
     fill();
