@@ -41,12 +41,14 @@ public:
     {
         const PageSet present = TRY(memory_.presentPages());
         const uint64_t end = memory_.filePages();
-        uint64_t hash = 0;
+        uint64_t hash = 0, following = present.next(0);   // the latter may be far
         bool zeros = true;
         for (uint64_t page = 0; page < end; page++) {
             if (page % portion == 0) {
                 const uint64_t count = std::min(portion, end - page);
-                zeros = present.next(page) >= page + count;
+                if (following < page)
+                    following = present.next(page);
+                zeros = following >= page + count;
                 if (!zeros)
                     TRY(memory_.read(page, std::span(buffer_).first(count * pageSize)));
             }

@@ -198,6 +198,23 @@ TEST_F(Tracker, ContentHashesOfSeveralPagesFindWholeUnits)
     EXPECT_TRUE(dirty.has(32) && dirty.has(63));
 }
 
+/// 32 MiB of hashes, whatever the guest's size: test_agent.py measures the rest of a helper's memory.
+TEST(ContentTracker, SharesHashesInLargeGuests)
+{
+    for (const auto &[gibibytes, pagesOfAHash] : {std::pair{16, 1}, {17, 2}, {32, 2}, {33, 4}}) {
+        const uint64_t pages = static_cast<uint64_t>(gibibytes) << 18;
+        const auto ram = makeRam(pages);
+        fillRam(ram.get(), pages - 5, 1);
+        const auto memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, pages}});
+        ASSERT_TRUE(memory) << memory.error().message;
+        const auto tracker = makeContentTracker(*memory);
+        PageSet dirty(pages);
+        ASSERT_TRUE(tracker->collect(dirty));
+        EXPECT_EQ(dirty.count(), static_cast<uint64_t>(pagesOfAHash)) << gibibytes << " GiB";
+        EXPECT_TRUE(dirty.has(pages - 5));
+    }
+}
+
 /// Where the kernel has no soft-dirty bits it must say so, and not find nothing.
 TEST_F(Tracker, SoftDirtyLosesNothingOrRefuses)
 {
