@@ -182,8 +182,11 @@ static Result<void> prepareWith(virConnectPtr connection, const Request &request
                                                                "any other without"));
     auto incoming = TRY(migration::readIncoming(hostOf(connection), request, cookieIn, cookieInLength));
     TRY(conf::check(Access(connection, incoming.def.get())));
+    const bool fromOurs = incoming.fromOurs;
     auto reply = TRY(migration::prepare(hostOf(connection), request, std::move(incoming)));
-    giveCookie(reply.cookie, cookieOut, cookieOutLength);
+    // A stock source takes none: peer-to-peer, it fails when it gets one.
+    if (fromOurs)
+        giveCookie(reply.cookie, cookieOut, cookieOutLength);
     if (uriOut)
         *uriOut = g_strdup(reply.uri.c_str());
     return {};
@@ -213,7 +216,8 @@ static Result<virDomainPtr> finishWith(virConnectPtr connection, const Request &
     // A cookie that cannot be read is no reason to lose a guest that is whole.
     const auto source = readCookie(cookieIn, cookieInLength);
     const auto reply = TRY(migration::finish(domain, request, source ? *source : migration::Cookie(), cancelled));
-    giveCookie(reply, cookieOut, cookieOutLength);
+    if (source && source->extension)
+        giveCookie(reply, cookieOut, cookieOutLength);
     return conf::check(virGetDomain(connection, domain.def()->name, domain.def()->uuid, domain.def()->id));
 }
 

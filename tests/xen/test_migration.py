@@ -169,8 +169,8 @@ class Migration(Moving):
 
     def test_a_destination_that_dies_at_the_end(self):
         self.fail_at_the_end("kill -KILL $(cat /run/libvirtd.pid)")
-        guest, console = self.running_guest(self.source, kind="pv")
-        self.source.virsh_fails("migrate", guest.name, TARGET)
+        guest, console = self.running_guest(self.source)
+        self.source.virsh_fails("migrate", "--live", guest.name, TARGET)
         self.assertEqual(self.state(self.source, guest)[0], "running")
         self.assert_runs_on(guest, console)
         self.destination.use_driver("godwit")
