@@ -171,10 +171,11 @@ class Migration(Moving):
         self.fail_at_the_end("kill -KILL $(cat /run/libvirtd.pid)")
         guest, console = self.running_guest(self.source)
         self.source.virsh_fails("migrate", "--live", guest.name, TARGET)
-        self.assertEqual(self.state(self.source, guest)[0], "running")
-        self.assert_runs_on(guest, console)
+        self.assertEqual(self.state(self.source, guest)[0], "paused", "nobody can be asked")
         self.destination.use_driver("godwit")
         wait_until(lambda: self.destination.run("xl list | wc -l") == "2", "the destination has cleaned up")
+        self.source.virsh("resume", guest.name)
+        self.assert_runs_on(guest, console)
         self.assert_never_ran_twice(console)
 
     def test_a_destination_without_memory_refuses(self):
