@@ -301,7 +301,7 @@ Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fro
         unwatchClient(domain, request);
         enterPhase(domain, MigrationPhase::None);
         tellOfResumption(domain);
-        if (!link.secret.empty())
+        if (!link.secret.empty())   // once will do: whoever called Perform cancels the copy with Finish
             domain.host().background().run([link] { (void)dismiss(link); });
         job->fail(sent.error());
         return std::move(sent).error().in(strprintf(tr("migrating '%s'"), domain.def()->name));
