@@ -110,7 +110,7 @@ TEST_F(Save, OfALiveGuestLosesNothing)
             one.host.onSuspend = [&] { guest.stop(); };
             one.host.limit.downtime = std::chrono::milliseconds(0);
             one.host.patientFor = 8;
-            const auto saved = one.save({.live = true, .guestPid = guest.pid()});
+            const auto saved = one.save({.live = true, .guestPid = guest.pid(), .maxRounds = 8});
             ASSERT_TRUE(saved) << saved.error().message;
             const auto statistics = one.meter.snapshot();
             EXPECT_EQ(statistics.tracker, agent ? "write-protect" : "content-hash");
