@@ -183,4 +183,9 @@ Result<void> Hypervisor::checkMemory(const virDomainDef *)
     return {};
 }
 
+Result<void> Hypervisor::checkLive(const virDomainDef *)
+{
+    return {};
+}
+
 } // namespace godwit::hypervisor

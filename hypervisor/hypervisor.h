@@ -326,6 +326,8 @@ public:
     virtual base::Result<conf::DomainDef> hostDomain(virDomainXMLOption *option);
     /// Refuse a guest for which this host has not enough memory left.
     virtual base::Result<void> checkMemory(const virDomainDef *def);
+    /// Refuse a guest whose memory this host cannot send while it runs, where that is known beforehand.
+    virtual base::Result<void> checkLive(const virDomainDef *def);
 
     /// Defaults that every definition gets when it is parsed (machine type, addresses…).
     virtual base::Result<void> complete(virDomainDef *def) = 0;

@@ -140,6 +140,9 @@ static Result<void> checkMovable(Domain &domain, const Request &request)
     TRY(checkTlsForce(domain.host().settings(), request.flags));
     if (request.flags & VIR_MIGRATE_TLS)
         TRY(domain.unlocked([&] { return checkSourceTls(domain.host().settings()); }));
+    // What stands still is not sent live.
+    if (request.flags & VIR_MIGRATE_LIVE && domain.state() == VIR_DOMAIN_RUNNING)
+        TRY(domain.host().hypervisor().checkLive(domain.def()));
     if (request.flags & VIR_MIGRATE_UNSAFE)
         return {};
     // A file system may make us wait.

@@ -54,6 +54,7 @@ public:
     Result<std::string> schedulerType() override;
     Result<conf::DomainDef> hostDomain(virDomainXMLOption *option) override;
     Result<void> checkMemory(const virDomainDef *def) override;
+    Result<void> checkLive(const virDomainDef *def) override;
     Result<conf::DomainDef> fromNative(const char *format, const char *text, virDomainXMLOption *option) override;
     Result<conf::Text> toNative(const char *format, virDomainDef *def, virConnectPtr connection) override
     {
@@ -276,6 +277,19 @@ Result<void> Xen::checkMemory(const virDomainDef *def)
     if (free < needed)
         return makeError(ErrorCode::OperationFailed, tr("the guest needs %llu MiB of memory, Xen has %llu MiB free"),
                          needed / kib, static_cast<unsigned long long>(free / kib));
+    return {};
+}
+
+/// Xen finds the pages that a PV guest writes by shadows of its page tables; other guests' by the processor.
+Result<void> Xen::checkLive(const virDomainDef *def)
+{
+    if (def->os.type == VIR_DOMAIN_OSTYPE_HVM || def->os.type == VIR_DOMAIN_OSTYPE_XENPVH)
+        return {};
+    auto context = TRY(Context::open());
+    PhysicalInfo host;
+    TRY(context->check(libxl_get_physinfo(*context, host.get()), tr("cannot ask Xen for its host")));
+    if (!host->cap_shadow)
+        return unsupported(tr("live migration of PV guests: this host's Xen is built without shadow paging"));
     return {};
 }
 

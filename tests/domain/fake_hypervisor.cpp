@@ -307,6 +307,7 @@ public:
             return makeError(ErrorCode::Unsupported, "more than 8 vCPUs are not supported");
         return {};
     }
+    Result<void> checkLive(const virDomainDef *) override { return FakeWorld::get().step("live"); }
     Result<void> assignAliases(virDomainDef *def) override;
 
     Result<std::shared_ptr<hypervisor::Guest>> create(hypervisor::CreateRequest request) override;

@@ -77,7 +77,7 @@ public:
     size_t aliveCount();
 
     /// The next `step` fails: "create", "receive", "unpause", "pause", "save", "finish",
-    /// "destroy", "resume", "balloon", "describe", "adopt".
+    /// "destroy", "resume", "balloon", "describe", "adopt", "live" (of a host that cannot send guests while they run).
     void failNext(const std::string &step, base::Error error);
     /// How often `step` was taken.
     unsigned count(const std::string &step);

@@ -126,6 +126,26 @@ TEST_F(Migration, LeavesTheGuestRunningWhicheverStepFails)
     ASSERT_TRUE(migrate(domain)) << lastError();
 }
 
+TEST_F(Migration, RefusesAtOnceWhatTheHostCannotSendLive)
+{
+    auto domain = start();
+    world().failNext("live", error("no dirty pages"));
+    EXPECT_FALSE(migrate(domain));
+    EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_FAILED, "no dirty pages"));
+    EXPECT_EQ(world().count("receive"), 0u);
+    expectOnlyOnSource(domain, "live");
+}
+
+TEST_F(Migration, AsksNothingOfTheHostForWhatStandsStillOrShall)
+{
+    auto domain = start(VIR_DOMAIN_START_PAUSED);
+    ASSERT_TRUE(migrate(domain, VIR_MIGRATE_LIVE)) << lastError();
+    ASSERT_EQ(virDomainDestroy(b.lookup("web1").get()), 0);
+    domain = start();
+    ASSERT_TRUE(migrate(domain, 0)) << lastError();
+    EXPECT_EQ(world().count("live"), 0u);
+}
+
 TEST_F(Migration, LeavesAPausedGuestPausedWhicheverStepFails)
 {
     auto domain = start(VIR_DOMAIN_START_PAUSED);
