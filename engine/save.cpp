@@ -3,6 +3,7 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
+#include "engine/convergence.h"
 #include "engine/device_state.h"
 #include "engine/dirty_tracker.h"
 #include "engine/limiter.h"
@@ -78,7 +79,7 @@ private:
             const duration<double> expected = expectDowntime(now - collectedAt);
             collectedAt = now;
             const bool satisfied = expected <= host_.limits().downtime;
-            const bool worthIt = isWorthARound(expected);
+            const bool worthIt = convergence_.isWorthARound(expected);
             if (satisfied && (round == options_.maxRounds || !worthIt))
                 return {};
             if (round == options_.maxRounds)
@@ -86,24 +87,6 @@ private:
             if (round == roundsBeforeWarning)
                 log(LogLevel::Warning, "%s", tooBusy(expected).message.c_str());
         }
-    }
-
-    /// Whether a rest that the guest may stand still for shall be made shorter all the same: it
-    /// costs the guest nothing, and each round that is half as long as the best one is the way there. One
-    /// that is not may be due to a burst of writes, or of other work on this host: the third in vain is not.
-    bool isWorthARound(duration<double> expected)
-    {
-        constexpr duration<double> shortRest = 2ms;
-        constexpr unsigned enough = 3;
-        if (expected <= shortRest)
-            return false;
-        if (expected < best_ / 2) {
-            best_ = expected;
-            inVain_ = 0;
-        } else {
-            inVain_++;
-        }
-        return inVain_ < enough;
     }
 
     /// What there is to say of a guest whose memory changes faster than it can be sent.
@@ -197,8 +180,7 @@ private:
     DeviceStateReader deviceState_;
     PageSet dirty_;
     double bytes_ = 0, seconds_ = 0;   // of recent rounds
-    duration<double> best_ = hours(24);   // the shortest rest of which another round was made
-    unsigned inVain_ = 0;                 // rounds since then
+    Convergence convergence_;
 };
 
 } // namespace

@@ -93,20 +93,24 @@ static Result<UniqueFd> listenAnywhere(unsigned short port)
 
 Result<ListeningSocket> listenOn(const std::string &address, unsigned short port, const virPortAllocatorRange *range)
 {
-    ListeningSocket out;
-    out.port = port;
-    if (port == 0) {
-        TRY(conf::check(virPortAllocatorAcquire(range, &out.port)));
-        out.acquired = true;
-    }
-    auto fd = address.empty() ? listenAnywhere(out.port) : listenAt(address, out.port);
-    if (!fd) {
+    // Another process may take a port, or try it, between the allocator's look and ours.
+    for (int left = 10;; left--) {
+        ListeningSocket out;
+        out.port = port;
+        if (port == 0) {
+            TRY(conf::check(virPortAllocatorAcquire(range, &out.port)));
+            out.acquired = true;
+        }
+        auto fd = address.empty() ? listenAnywhere(out.port) : listenAt(address, out.port);
+        if (fd) {
+            out.fd = std::move(fd).value();
+            return out;
+        }
         if (out.acquired)
             virPortAllocatorRelease(out.port);
-        return std::move(fd).error();
+        if (!out.acquired || fd.error().errnum != EADDRINUSE || left == 0)
+            return std::move(fd).error();
     }
-    out.fd = std::move(fd).value();
-    return out;
 }
 
 Result<UniqueFd> connectTo(const Endpoint &endpoint)

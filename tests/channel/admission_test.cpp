@@ -19,6 +19,7 @@ struct Admission : testing::Test {
         listener.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
         address.sin_family = AF_INET;
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        address.sin_port = 0;
         ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr *>(&address), sizeof address), 0);
         ASSERT_EQ(::listen(listener.get(), 100), 0);
         socklen_t length = sizeof address;
@@ -134,22 +135,30 @@ TEST_F(Admission, RefusesAWrongSecretOnAFurtherConnection)
 
 TEST_F(Admission, GivesUpWhenConnectionsAreMissing)
 {
-    expected.connectTimeout = 100ms;
-    const auto first = show(0), second = show(1), silent = connect();
-    begin();
-    const auto admitted = admitting.get();
-    ASSERT_FALSE(admitted);
-    EXPECT_EQ(admitted.error().message, "the source made only 2 of its 3 connections");
-    EXPECT_EQ(admitted.error().code, ErrorCode::TimedOut);
+    const std::string wanted = "the source made only 2 of its 3 connections";
+    std::string said;
+    // On a busy host they may be too late for a short patience.
+    for (milliseconds patience = 100ms; said != wanted && patience <= 100s; patience *= 10) {
+        SetUp();
+        expected.connectTimeout = patience;
+        const auto first = show(0), second = show(1), silent = connect();
+        begin();
+        const auto admitted = admitting.get();
+        ASSERT_FALSE(admitted);
+        EXPECT_EQ(admitted.error().code, ErrorCode::TimedOut);
+        said = admitted.error().message;
+    }
+    EXPECT_EQ(said, wanted);
 }
 
 TEST_F(Admission, ClosesSilentConnectorsAfterAWhile)
 {
     expected.prefaceTimeout = 20ms;
-    expected.connectTimeout = 1s;
     begin();
     const auto silent = connect();
-    EXPECT_FALSE(isAdmitted(*silent)) << "while the right ones are still awaited";
+    EXPECT_FALSE(isAdmitted(*silent));
+    EXPECT_EQ(admitting.wait_for(0s), std::future_status::timeout) << "the right ones are still awaited";
+    ::shutdown(listener.get(), SHUT_RDWR);
 }
 
 TEST_F(Admission, SurvivesAFloodOfSilentConnectors)

@@ -51,15 +51,15 @@ Error failureOf(ChannelSink &sink)
 TEST_F(Connection, IsAdmittedWithTheSecretOnly)
 {
     Result<void> presented;
-    std::thread other([&] { presented = present(sources, secret, 30s); });
-    EXPECT_TRUE(admit(destination(), secret, 30s));
+    std::thread other([&] { presented = present(sources, secret, 60s); });
+    EXPECT_TRUE(admit(destination(), secret, 60s));
     other.join();
     EXPECT_TRUE(presented);
 
     Secret wrong = secret;
     wrong[31] ^= std::byte{1};
-    other = std::thread([&] { presented = present(sources, wrong, 30s); });
-    EXPECT_FALSE(admit(destination(), secret, 30s));
+    other = std::thread([&] { presented = present(sources, wrong, 60s); });
+    EXPECT_FALSE(admit(destination(), secret, 60s));
     destinations.clear();
     other.join();
     EXPECT_FALSE(presented);
@@ -86,11 +86,16 @@ TEST_F(Connection, BringsTheCauseOfAFailureAndEndsAtOnce)
         EXPECT_TRUE(sendOutcome(*socket, makeError(ErrorCode::Internal, "no such device")));
         return std::chrono::steady_clock::now() - begin;
     };
-    auto heard = std::async(std::launch::async, fail, &destination());
-    EXPECT_EQ(OutcomeReader(source()).await().error().message, "destination: no such device");
-    const auto whenHeard = heard.get();
-    connect(1);
-    EXPECT_LT(whenHeard, fail(&destination())) << "must not wait as for a source that stays";
+    const auto whenUnheard = fail(&destination());
+    auto whenHeard = whenUnheard;
+    // A busy host may hold up anything, but not each time.
+    for (int i = 0; i < 10 && whenHeard >= whenUnheard; i++) {
+        connect(1);
+        auto heard = std::async(std::launch::async, fail, &destination());
+        EXPECT_EQ(OutcomeReader(source()).await().error().message, "destination: no such device");
+        whenHeard = heard.get();
+    }
+    EXPECT_LT(whenHeard, whenUnheard) << "must not wait as for a source that stays";
 }
 
 TEST_F(Connection, FailsWhenItEndsWithoutAnOutcome)

@@ -194,7 +194,7 @@ void FakeWorld::releaseSaves()
 bool FakeWorld::waitForHeldSave()
 {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(10), [this] { return heldNow_ > 0; });
+    return changed_.wait_for(lock, std::chrono::minutes(1), [this] { return heldNow_ > 0; });
 }
 
 Result<void> FakeWorld::step(const std::string &name)

@@ -159,7 +159,7 @@ Client::~Client()
     EXPECT_GE(virConnectClose(connection_), 0);
     // Callbacks hold the connection until the event loop has let go of them.
     if (--openClients()[root_] == 0) {
-        int tries = 1000;
+        int tries = 6000;
         while (!rootIsFree(root_) && --tries > 0)
             std::this_thread::sleep_for(std::chrono::milliseconds(10));
         EXPECT_GT(tries, 0) << "somebody still uses the host";
@@ -216,7 +216,7 @@ void Client::record(const std::string &text)
 bool Client::sees(const std::string &text)
 {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(20), [&] {
+    return changed_.wait_for(lock, std::chrono::minutes(1), [&] {
         return std::any_of(events_.begin(), events_.end(),
                            [&](const std::string &event) { return event.starts_with(text); });
     });

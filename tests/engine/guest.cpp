@@ -6,7 +6,7 @@
 // MODE is idle, write (one word in each page, round and round), rewrite (as write, and
 // zeroes every third page), direct (fills each page once, by O_DIRECT reads of FILE). Prints "r" when it is mapped and
 // running ("e" when the agent has left something in the environment); stops its vCPU thread and prints "s" when it reads "s", starts it again and prints
-// "c" on "c", and ends at the end of its input.
+// "c" on "c", prints "w" on "w" once it has written to each of its pages since, and ends at the end of its input.
 
 #include <atomic>
 #include <cstdint>
@@ -29,6 +29,7 @@ constexpr size_t directChunk = directPages * pageSize;
 
 std::mutex running;              // held by whoever may go on: the vCPU, or main while stopped
 std::atomic<bool> ended{false};
+std::atomic<uint64_t> rounds{0};   // that the vCPU has ended
 
 void fail(const char *what)
 {
@@ -51,6 +52,13 @@ void step(std::byte *ram, const std::string &mode, size_t page, uint64_t round, 
     }
     const uint64_t word = round << 32 | page;
     std::memcpy(at + (page * 64) % pageSize, &word, sizeof word);
+}
+
+/// The round under way may have begun before: the one after it has not.
+void writeEverything()
+{
+    for (const uint64_t enough = rounds + 2; rounds < enough;)
+        ::usleep(1000);
 }
 
 } // namespace
@@ -78,13 +86,17 @@ int main(int argc, char **argv)
                 const std::lock_guard lock(running);
                 step(static_cast<std::byte *>(map), mode, page, round, file);
             }
+            rounds = round;
         }
     });
     const bool clean = !std::getenv("LD_PRELOAD") && !std::getenv("GODWIT_RAM");
     if (::write(1, clean ? "r" : "e", 1) != 1)
         fail("write");
     for (char command; ::read(0, &command, 1) == 1;) {
-        command == 's' ? running.lock() : running.unlock();
+        if (command == 'w')
+            writeEverything();
+        else
+            command == 's' ? running.lock() : running.unlock();
         if (::write(1, &command, 1) != 1)
             break;
     }

@@ -32,7 +32,7 @@ public:
     std::string next()
     {
         std::unique_lock lock(mutex_);
-        grown_.wait_for(lock, std::chrono::seconds(20), [this] { return !entries_.empty(); });
+        grown_.wait_for(lock, std::chrono::minutes(1), [this] { return !entries_.empty(); });
         if (entries_.empty())
             return "nothing";
         std::string first = entries_.front();
@@ -124,9 +124,7 @@ TEST_F(Demand, WhoeverTouchesAPageGetsItsContent)
     const auto image = PagedImage::open(memory, origin()).value();
     PageServer server(memory, *image, guest.pid(), faults.get(), journal, meter);
     ASSERT_TRUE(server.start());
-    while (allocatedPages(ram.get()) < 200)
-        ::usleep(1000);
-    ::usleep(10000);
+    guest.writeAll();
     guest.stop();
     EXPECT_LT(allocatedPages(ram.get()), 300u);
     for (uint64_t page = 100; page < 300; page++) {
@@ -169,7 +167,14 @@ TEST_F(Demand, WhoeverWritesToTheImageIsNoticed)
     std::vector<std::byte> page(pageSize);
     const auto place = image->find(5).value();
     EXPECT_TRUE(image->read(place, page));
-    ::usleep(20000);   // the file system's clock is coarse
+    // The file system's clock is coarse: what comes at once may bear the same time.
+    const uint64_t written = origin().modifiedNs;
+    for (uint64_t coarse = 0; coarse <= written;) {
+        ::usleep(1000);
+        timespec now{};
+        ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+        coarse = static_cast<uint64_t>(now.tv_sec) * 1000000000 + static_cast<uint64_t>(now.tv_nsec);
+    }
     ASSERT_EQ(::pwrite(file.get(), "x", 1, static_cast<off_t>(place.offset)), 1);
     EXPECT_FALSE(image->read(place, page));
     image->acceptChanges();
@@ -246,8 +251,7 @@ TEST_F(Demand, AnotherServerGoesOnWhereOneEnded)
     }
     PageServer server(memory, *image, guest.pid(), faults.get(), journal, meter);
     ASSERT_TRUE(server.start());
-    while (allocatedPages(ram.get()) < 64)
-        ::usleep(1000);
+    guest.writeAll();
     ASSERT_TRUE(server.fillAll(1));
     ASSERT_TRUE(server.finish());
 }

@@ -43,6 +43,8 @@ public:
     bool running() const { return pid_ > 0; }
     void stop() { command('s'); }
     void resume() { command('c'); }
+    /// Wait until it has written to each of its pages; not for one that is idle or stopped.
+    void writeAll() { command('w'); }
 
 private:
     void command(char letter);

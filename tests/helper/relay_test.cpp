@@ -53,7 +53,7 @@ struct RelayTest : testing::Test {
     static Relay order(StreamKind kind, uint32_t connections)
     {
         Relay request{.guest = "test", .kind = kind, .secret = testSecret, .connections = connections};
-        request.connectTimeoutMs = 20000;
+        request.connectTimeoutMs = 60000;
         return request;
     }
     void receive(uint32_t connections)

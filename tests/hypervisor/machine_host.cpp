@@ -12,7 +12,7 @@ namespace godwit::hypervisor::machine {
 using base::strprintf;
 namespace fs = std::filesystem;
 
-static constexpr auto patience = std::chrono::seconds(10);
+static constexpr auto patience = std::chrono::minutes(1);
 
 bool eventually(const std::function<bool()> &condition)
 {

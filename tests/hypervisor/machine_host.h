@@ -31,7 +31,7 @@ public:
     void imageError(const std::string &, const std::string &) override { write("image-error"); }
     void memoryComplete() override { write("memory-complete"); }
 
-    /// Whether `entry` was told within ten seconds.
+    /// Whether `entry` was told within a minute.
     bool waitFor(const std::string &entry);
     size_t count(const std::string &entry);
     std::vector<std::string> entries();
@@ -100,7 +100,7 @@ private:
     std::unique_ptr<Hypervisor> hypervisor_;
 };
 
-/// Wait for something, ten seconds at most.
+/// Wait for something, a minute at most.
 bool eventually(const std::function<bool()> &condition);
 bool processExists(pid_t pid);
 

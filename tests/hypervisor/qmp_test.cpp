@@ -110,7 +110,7 @@ protected:
             qmp_->detach();
         loop_->close();
     }
-    Result<void> open(std::function<void(FakeEmulator &)> script, milliseconds timeout = milliseconds(5000))
+    Result<void> open(std::function<void(FakeEmulator &)> script, milliseconds timeout = milliseconds(60000))
     {
         emulator_.run(std::move(script));
         QmpListener listener;

@@ -115,7 +115,7 @@ TEST_F(WitnessTest, EndsWhenAllIsSettled)
     dismiss(stranger);
     ASSERT_TRUE(ask(link)) << "a stranger cannot send it away";
     dismiss(link);
-    for (int i = 0; i < 1000 && !left.expired(); i++)
+    for (int i = 0; i < 6000 && !left.expired(); i++)
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     EXPECT_TRUE(left.expired());
     EXPECT_FALSE(ask(link));
