@@ -2,7 +2,9 @@
 #include "engine/device_state.h"
 
 #include "base/i18n.h"
-#include "stream/libxl_format.h"
+#include "stream/file_io.h"
+#include "stream/libxl_stream.h"
+#include "stream/temporary_file.h"
 
 #include <algorithm>
 #include <array>
@@ -13,6 +15,63 @@
 namespace godwit::engine {
 
 using namespace base;
+
+constexpr size_t step = 256 * 1024;
+
+Result<void> DeviceState::append(std::span<const std::byte> bytes)
+{
+    if (size_ + bytes.size() > stream::libxl::maxDeviceState)
+        return makeError(ErrorCode::Unsupported, tr("the device state is longer than %u bytes"),
+                         stream::libxl::maxDeviceState);
+    const auto inMemory = bytes.first(std::min(bytes.size(), maxInMemory - head_.size()));
+    const auto inFile = bytes.subspan(inMemory.size());
+    head_.insert(head_.end(), inMemory.begin(), inMemory.end());
+    size_ += inMemory.size();
+    if (inFile.empty())
+        return {};
+    if (!rest_)
+        rest_ = TRY_IN(tr("the device state is too much for memory"), stream::openTemporaryFile(folder_));
+    TRY_IN(tr("the device state's temporary file"), stream::writeAt(rest_.get(), inFile, size_ - head_.size()));
+    size_ += inFile.size();
+    return {};
+}
+
+Result<void> DeviceState::append(stream::Source &source, std::optional<uint32_t> length)
+{
+    std::vector<std::byte> buffer(step);
+    for (uint64_t left = length.value_or(stream::libxl::maxDeviceState + 1); left > 0;) {
+        const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), left));
+        if (length)
+            TRY(source.read(part));
+        const size_t count = length ? part.size() : TRY(source.readUpTo(part));
+        TRY(append(part.first(count)));
+        left = count < part.size() ? 0 : left - count;
+    }
+    return {};
+}
+
+Result<void> DeviceState::forEachPart(const std::function<Result<void>(std::span<const std::byte>)> &take) const
+{
+    TRY(take(head_));
+    std::vector<std::byte> buffer(rest_ ? step : 0);
+    for (uint64_t at = head_.size(); at < size_;) {
+        const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), size_ - at));
+        const size_t count = TRY_IN(tr("the device state's temporary file"),
+                                    stream::readAt(rest_.get(), part, at - head_.size()));
+        if (count < part.size())
+            return makeError(ErrorCode::Internal, "the device state's temporary file was cut off");
+        TRY(take(part));
+        at += count;
+    }
+    return {};
+}
+
+Result<void> DeviceState::writeTail(stream::Sink &sink) const
+{
+    return stream::libxl::writeTail(sink, size_, [this](stream::Sink &out) {
+        return forEachPart([&out](std::span<const std::byte> part) { return out.write(part); });
+    });
+}
 
 DeviceStateReader::~DeviceStateReader()
 {
@@ -31,19 +90,19 @@ Result<void> DeviceStateReader::start()
     return {};
 }
 
-Result<std::vector<std::byte>> DeviceStateReader::finish()
+Result<DeviceState> DeviceStateReader::finish()
 {
     thread_.join();
     auto state = TRY(std::move(result_));
-    if (state.empty())
+    if (state.size() == 0)
         return makeError(ErrorCode::OperationFailed, tr("QEMU wrote no device state"));
     return state;
 }
 
-Result<std::vector<std::byte>> DeviceStateReader::readAll()
+Result<DeviceState> DeviceStateReader::readAll()
 {
-    constexpr size_t step = 256 * 1024;
-    std::vector<std::byte> state;
+    std::vector<std::byte> buffer(step);
+    DeviceState state;
     for (;;) {
         std::array<pollfd, 2> waiting{pollfd{pipe_, POLLIN, 0}, pollfd{stop_.get(), POLLIN, 0}};
         if (::poll(waiting.data(), waiting.size(), -1) < 0 && errno != EINTR)
@@ -52,18 +111,13 @@ Result<std::vector<std::byte>> DeviceStateReader::readAll()
             return makeError(ErrorCode::Aborted, tr("reading the device state was given up"));
         if (!waiting[0].revents)
             continue;
-        const size_t had = state.size();
-        state.resize(had + step);
-        const ssize_t count = ::read(pipe_, state.data() + had, step);
-        const int failure = errno;
-        state.resize(had + static_cast<size_t>(std::max<ssize_t>(count, 0)));
+        const ssize_t count = ::read(pipe_, buffer.data(), buffer.size());
         if (count == 0)
             return state;
-        if (count < 0 && failure != EINTR && failure != EAGAIN)
-            return systemError(failure, tr("cannot read the device state"));
-        if (state.size() > stream::libxl::maxDeviceState)
-            return makeError(ErrorCode::Unsupported, tr("the device state is longer than %u bytes"),
-                             stream::libxl::maxDeviceState);
+        if (count > 0)
+            TRY(state.append(std::span(buffer).first(static_cast<size_t>(count))));
+        else if (errno != EINTR && errno != EAGAIN)
+            return systemError(errno, tr("cannot read the device state"));
     }
 }
 

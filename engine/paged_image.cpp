@@ -91,7 +91,7 @@ Result<std::unique_ptr<PagedImage>> PagedImage::open(const MemoryMap &memory, co
     return image;
 }
 
-Result<std::vector<std::byte>> PagedImage::readDeviceState(Meter &meter)
+Result<DeviceState> PagedImage::readDeviceState(Meter &meter)
 {
     beginRestore(memory_, meter);
     AroundBatches source(origin_.fd, origin_.begin, layout_);

@@ -6,6 +6,7 @@
 // heads of the batches before a page of them is believed.
 
 #include "base/unique_fd.h"
+#include "engine/device_state.h"
 #include "engine/memory_map.h"
 #include "engine/meter.h"
 
@@ -32,7 +33,7 @@ public:
     static base::Result<std::unique_ptr<PagedImage>> open(const MemoryMap &memory, const ImageOrigin &origin);
 
     /// Read everything but pages: whether the stream is whole, and QEMU's device state.
-    base::Result<std::vector<std::byte>> readDeviceState(Meter &meter);
+    base::Result<DeviceState> readDeviceState(Meter &meter);
 
     /// Where a page of the RAM file stands.
     struct Place {

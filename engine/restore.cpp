@@ -126,14 +126,11 @@ libxl::DeviceStateHandler KeptDeviceState::keep()
 {
     return [this](const libxl::EmulatorHeader &found, std::optional<uint32_t> length, stream::Source &source) -> Result<void> {
         header = found;
-        if (length)
-            return source.append(data, *length);
-        TRY(source.appendUpTo(data, libxl::maxDeviceState + 1));
-        return {};
+        return data.append(source, length);
     };
 }
 
-Result<std::vector<std::byte>> endRestore(const MemoryMap &memory, Meter &meter, uint64_t offset, KeptDeviceState state)
+Result<DeviceState> endRestore(const MemoryMap &memory, Meter &meter, uint64_t offset, KeptDeviceState state)
 {
     if (!state.header)
         return makeError(ErrorCode::BadFormat, tr("the stream has no EMULATOR_CONTEXT"));
@@ -148,8 +145,8 @@ Result<std::vector<std::byte>> endRestore(const MemoryMap &memory, Meter &meter,
     return std::move(state.data);
 }
 
-Result<std::vector<std::byte>> restore(const MemoryMap &memory, stream::Source &source, Meter &meter,
-                                       StreamVersion version, const FurtherLanes<stream::Source> &further)
+Result<DeviceState> restore(const MemoryMap &memory, stream::Source &source, Meter &meter,
+                            StreamVersion version, const FurtherLanes<stream::Source> &further)
 {
     beginRestore(memory, meter);
     PageSet written(memory.filePages());

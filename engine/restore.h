@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include "engine/device_state.h"
 #include "engine/lanes.h"
 #include "engine/memory_map.h"
 #include "engine/meter.h"
@@ -9,7 +10,6 @@
 #include "stream/savefile.h"
 
 #include <optional>
-#include <vector>
 
 namespace godwit::engine {
 
@@ -18,9 +18,9 @@ enum class StreamVersion : uint32_t { Legacy = 1, Libxl2 = 2 };
 
 /// Read a stream, its end included, and the pages of `further` into memory that is all zeros;
 /// returns QEMU's device state. Memory is not to be used when it fails.
-base::Result<std::vector<std::byte>> restore(const MemoryMap &memory, stream::Source &source, Meter &meter,
-                                             StreamVersion version = StreamVersion::Libxl2,
-                                             const FurtherLanes<stream::Source> &further = {});
+base::Result<DeviceState> restore(const MemoryMap &memory, stream::Source &source, Meter &meter,
+                                  StreamVersion version = StreamVersion::Libxl2,
+                                  const FurtherLanes<stream::Source> &further = {});
 
 /// A saved image of version Libxl2, plain or aligned.
 struct ImageSource {
@@ -32,22 +32,21 @@ struct ImageSource {
 
 /// The same from a file, by several threads; holes in the file are not read. `memory` is
 /// mapped for writing.
-base::Result<std::vector<std::byte>> restoreImage(const MemoryMap &memory, const ImageSource &source, Meter &meter);
+base::Result<DeviceState> restoreImage(const MemoryMap &memory, const ImageSource &source, Meter &meter);
 
 // ---- what both have in common
 void beginRestore(const MemoryMap &memory, Meter &meter);
 /// Whether a machine guest can take such a stream.
 base::Result<void> checkDomain(const stream::libxc::DomainHeader &header);
-/// Keeps a stream's device state, which QEMU takes when all of the memory is there: up to
-/// libxl::maxDeviceState bytes.
+/// Keeps a stream's device state, which QEMU takes when all of the memory is there.
 struct KeptDeviceState {
     std::optional<stream::libxl::EmulatorHeader> header;
-    std::vector<std::byte> data;
+    DeviceState data;
 
     /// For the stream's reader; this must outlive it.
     stream::libxl::DeviceStateHandler keep();
 };
 /// The device state of a stream that was read to its end, at byte `offset`.
-base::Result<std::vector<std::byte>> endRestore(const MemoryMap &memory, Meter &meter, uint64_t offset, KeptDeviceState state);
+base::Result<DeviceState> endRestore(const MemoryMap &memory, Meter &meter, uint64_t offset, KeptDeviceState state);
 
 } // namespace godwit::engine

@@ -236,7 +236,7 @@ private:
 
 } // namespace
 
-Result<std::vector<std::byte>> restoreImage(const MemoryMap &memory, const ImageSource &image, Meter &meter)
+Result<DeviceState> restoreImage(const MemoryMap &memory, const ImageSource &image, Meter &meter)
 {
     beginRestore(memory, meter);
     const off_t begin = ::lseek(image.fd, 0, SEEK_CUR);

@@ -161,7 +161,7 @@ private:
         meter_.enter(Phase::DeviceState);
         TRY(libxc::writeHvmTail(sink_, {}, libxc::encodeEmptyHvmContext(), {}));
         const auto state = TRY(deviceState_.finish());
-        TRY(libxl::writeTail(sink_, state));
+        TRY(state.writeTail(sink_));
         meter_.update([&](Statistics &statistics) {
             statistics.deviceStateBytes = state.size();
             statistics.streamBytes = sender_.offset();

@@ -254,7 +254,7 @@ private:
         stream::FdSink sink(target_.fd);
         TRY(libxc::writeHvmTail(sink, {}, libxc::encodeEmptyHvmContext(), {}));
         const auto state = TRY(deviceState_.finish());
-        TRY(libxl::writeTail(sink, state));
+        TRY(state.writeTail(sink));
         written(sink.offset());
         meter_.update([&](Statistics &statistics) { statistics.deviceStateBytes = state.size(); });
         return {};

@@ -53,12 +53,12 @@ public:
         const engine::ImageOrigin origin{image_, source_.begin, source_.size, source_.modifiedNs, *index,
                                          source_.bypassCache};
         const auto image = TRY(engine::PagedImage::open(memory, origin));
-        std::vector<std::byte> state = TRY(image->readDeviceState(meter_));
+        engine::DeviceState state = TRY(image->readDeviceState(meter_));
         engine::PageServer server(memory, *image, static_cast<pid_t>(source_.guestPid), faults_, teller_, meter_);
         TRY(server.start());
         if (pipe)
             TRY(loadDeviceState(session_, meter_, *pipe, state));
-        state = {};
+        state = engine::DeviceState();
         return serve(server);
     }
 

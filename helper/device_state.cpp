@@ -15,10 +15,10 @@ using namespace base;
 
 /// Ends early when QEMU has given up (the pipe breaks) or the driver says so: the reason is in
 /// its answer.
-static Result<void> writeState(const Session &session, int pipe, std::span<const std::byte> state)
+static Result<void> writePart(const Session &session, int pipe, std::span<const std::byte> part)
 {
     ::fcntl(pipe, F_SETFL, ::fcntl(pipe, F_GETFL) | O_NONBLOCK);
-    while (!state.empty()) {
+    while (!part.empty()) {
         std::array<pollfd, 2> waiting{pollfd{pipe, POLLOUT, 0}, pollfd{session.stateLoadedFd(), POLLIN, 0}};
         if (::poll(waiting.data(), waiting.size(), -1) < 0 && errno != EINTR)
             return systemError(errno, tr("cannot wait for the device state's pipe"));
@@ -26,9 +26,9 @@ static Result<void> writeState(const Session &session, int pipe, std::span<const
             return {};
         if (!waiting[0].revents)
             continue;
-        const ssize_t count = ::write(pipe, state.data(), state.size());
+        const ssize_t count = ::write(pipe, part.data(), part.size());
         if (count > 0)
-            state = state.subspan(static_cast<size_t>(count));
+            part = part.subspan(static_cast<size_t>(count));
         else if (errno == EPIPE)
             return {};
         else if (errno != EAGAIN && errno != EINTR)
@@ -37,12 +37,12 @@ static Result<void> writeState(const Session &session, int pipe, std::span<const
     return {};
 }
 
-Result<void> loadDeviceState(Session &session, engine::Meter &meter, UniqueFd &pipe, std::span<const std::byte> state)
+Result<void> loadDeviceState(Session &session, engine::Meter &meter, UniqueFd &pipe, const engine::DeviceState &state)
 {
     const auto begin = engine::Meter::Clock::now();
     meter.enter(engine::Phase::DeviceState);
     session.send(control::LoadState{state.size()});
-    TRY(writeState(session, pipe.get(), state));
+    TRY(state.forEachPart([&](std::span<const std::byte> part) { return writePart(session, pipe.get(), part); }));
     pipe.reset();
     const auto loaded = session.waitStateLoaded();
     meter.update([&](engine::Statistics &statistics) { statistics.loading = engine::Meter::since(begin); });

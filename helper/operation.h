@@ -5,6 +5,7 @@
 // (borrowed) is null for connections in the clear.
 
 #include "channel/tls.h"
+#include "engine/device_state.h"
 #include "helper/session.h"
 
 namespace godwit::helper {
@@ -30,7 +31,7 @@ base::Result<void> runServePages(Session &session, engine::Meter &meter, const c
 
 /// Let QEMU take its device state out of `pipe`, which is closed.
 base::Result<void> loadDeviceState(Session &session, engine::Meter &meter, base::UniqueFd &pipe,
-                                   std::span<const std::byte> state);
+                                   const engine::DeviceState &state);
 
 /// An index of a message as the stream's code has it; nothing for a plain stream.
 std::optional<stream::AlignedIndex> toIndex(const control::ImageIndex &index);

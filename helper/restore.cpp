@@ -96,7 +96,7 @@ private:
         return loadDeviceState(session_, meter_, fds_[Restore::DeviceStateFd], TRY(fill(memory)));
     }
 
-    Result<std::vector<std::byte>> fill(const engine::MemoryMap &memory)
+    Result<engine::DeviceState> fill(const engine::MemoryMap &memory)
     {
         if (request_.kind == StreamKind::File && request_.streamVersion == libxl2 && stream::isRegularFile(streamFd()))
             return engine::restoreImage(memory, {streamFd(), toIndex(request_.index), request_.bypassCache}, meter_);

@@ -141,15 +141,7 @@ private:
     /// A record whose body is `head` and the next `length` bytes of `source`.
     Result<void> copyRecord(uint32_t type, std::span<const std::byte> head, Source &source, uint32_t length)
     {
-        const auto total = static_cast<uint32_t>(head.size() + length);
-        Writer front;
-        front.u32(type);
-        front.u32(total);
-        front.bytes(head);
-        TRY(sink_.write(front.data()));
-        TRY(copier_.copy(source, length));
-        static constexpr std::array<std::byte, recordAlignment> zeros{};
-        return sink_.write(std::span(zeros).first(recordPadding(total)));
+        return writeRecord(sink_, type, head, length, [&] { return copier_.copy(source, length); });
     }
 
     Result<void> passDeviceModel(const legacy::DeviceModelInfo &info, std::optional<uint32_t> length, Source &source)

@@ -100,13 +100,14 @@ Result<void> writeHead(Sink &sink)
     return writeRecord(sink, static_cast<uint32_t>(RecordType::LibxcContext));
 }
 
-Result<void> writeTail(Sink &sink, std::span<const std::byte> deviceState)
+Result<void> writeTail(Sink &sink, uint64_t length, const std::function<Result<void>(Sink &)> &writeState)
 {
-    if (deviceState.size() > maxDeviceState)
-        return makeError(ErrorCode::Unsupported, tr("the device state is too long: %zu bytes"), deviceState.size());
+    if (length > maxDeviceState)
+        return makeError(ErrorCode::Unsupported, tr("the device state is too long: %llu bytes"),
+                         static_cast<unsigned long long>(length));
     const auto header = encodeEmulatorHeader(EmulatorHeader{});
-    const std::array<std::span<const std::byte>, 2> body{header, deviceState};
-    TRY(writeRecord(sink, static_cast<uint32_t>(RecordType::EmulatorContext), body));
+    TRY(writeRecord(sink, static_cast<uint32_t>(RecordType::EmulatorContext), header, static_cast<uint32_t>(length),
+                    [&] { return writeState(sink); }));
     return writeRecord(sink, static_cast<uint32_t>(RecordType::End));
 }
 

@@ -22,7 +22,7 @@ base::Result<void> readStream(Source &source, libxc::Handler &handler, const Dev
 
 /// Up to where the libxc stream begins; the caller writes that one next.
 base::Result<void> writeHead(Sink &sink);
-/// After the libxc stream: the device state, and END.
-base::Result<void> writeTail(Sink &sink, std::span<const std::byte> deviceState);
+/// After the libxc stream: a device state of `length` bytes, which `writeState` writes, and END.
+base::Result<void> writeTail(Sink &sink, uint64_t length, const std::function<base::Result<void>(Sink &)> &writeState);
 
 } // namespace godwit::stream::libxl

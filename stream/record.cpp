@@ -43,19 +43,32 @@ Result<void> skipRecordBody(Source &source, uint32_t length)
     return readRecordPadding(source, length);
 }
 
+static Writer encode(const RecordHeader &header)
+{
+    Writer out;
+    out.u32(header.type);
+    out.u32(header.length);
+    return out;
+}
+
+static std::span<const std::byte> padding(uint32_t length)
+{
+    static constexpr std::array<std::byte, recordAlignment> zeros{};
+    return std::span(zeros).first(recordPadding(length));
+}
+
 Result<void> writeRecord(Sink &sink, uint32_t type, std::span<const std::span<const std::byte>> parts)
 {
     uint64_t length = 0;
     for (const auto &body : parts)
         length += body.size();
-    Writer header;
-    header.u32(type);
-    header.u32(static_cast<uint32_t>(length));
-    static constexpr std::array<std::byte, recordAlignment> zeros{};
-    std::vector<iovec> out{part(header.data().data(), header.size())};
+    const RecordHeader header{type, static_cast<uint32_t>(length)};
+    const Writer head = encode(header);
+    std::vector<iovec> out{part(head.data().data(), head.size())};
     for (const auto &body : parts)
         out.push_back(part(body.data(), body.size()));
-    out.push_back(part(zeros.data(), recordPadding(length)));
+    const auto zeros = padding(header.length);
+    out.push_back(part(zeros.data(), zeros.size()));
     return sink.write(out);
 }
 
@@ -63,6 +76,20 @@ Result<void> writeRecord(Sink &sink, uint32_t type, std::span<const std::byte> b
 {
     const std::array parts{body};
     return writeRecord(sink, type, parts);
+}
+
+Result<void> writeRecord(Sink &sink, uint32_t type, std::span<const std::byte> head, uint32_t length,
+                         const std::function<Result<void>()> &writeRest)
+{
+    const RecordHeader header{type, static_cast<uint32_t>(head.size()) + length};
+    Writer front = encode(header);
+    front.bytes(head);
+    TRY(sink.write(front.data()));
+    const uint64_t end = sink.offset() + length;
+    TRY(writeRest());
+    if (sink.offset() != end)
+        return makeError(ErrorCode::Internal, "a record's body was not written exactly");
+    return sink.write(padding(header.length));
 }
 
 } // namespace godwit::stream

@@ -8,6 +8,7 @@
 #include "stream/fd_io.h"
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace godwit::stream {
@@ -38,5 +39,8 @@ base::Result<void> readRecordPadding(Source &source, uint32_t length);
 /// A whole record, scattered: the body is `parts` in order.
 base::Result<void> writeRecord(Sink &sink, uint32_t type, std::span<const std::span<const std::byte>> parts);
 base::Result<void> writeRecord(Sink &sink, uint32_t type, std::span<const std::byte> body = {});
+/// The same with a body of `head` and `length` more bytes, which `writeRest` writes to the sink.
+base::Result<void> writeRecord(Sink &sink, uint32_t type, std::span<const std::byte> head, uint32_t length,
+                               const std::function<base::Result<void>()> &writeRest);
 
 } // namespace godwit::stream

@@ -2,6 +2,8 @@
 #include "engine/device_state.h"
 
 #include "base/unique_fd.h"
+#include "stream/libxl_format.h"
+#include "tests/engine/test_host.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -9,6 +11,7 @@
 
 using namespace godwit::base;
 using godwit::engine::DeviceStateReader;
+using Kept = godwit::engine::DeviceState;
 
 namespace {
 
@@ -36,8 +39,7 @@ TEST_F(DeviceState, IsReadToTheEndWhileItIsWritten)
     write.reset();
     const auto state = reader.finish();
     ASSERT_TRUE(state);
-    EXPECT_EQ(state->size(), 3 * chunk.size());
-    EXPECT_EQ(state->back(), std::byte{'q'});
+    EXPECT_EQ(godwit::tests::textOf(*state), std::string(3 << 20, 'q'));
 }
 
 TEST_F(DeviceState, MustNotBeEmpty)
@@ -53,4 +55,38 @@ TEST_F(DeviceState, DoesNotHoldUpAFailureElsewhere)
     // The state's end never comes: only its destruction ends the reader.
     DeviceStateReader reader(read.get());
     ASSERT_TRUE(reader.start());
+}
+
+TEST(KeptDeviceState, IsTheSameWhereverItIsKept)
+{
+    // Two and a half times what memory takes, in pieces that fit nowhere.
+    std::string whole(Kept::maxInMemory / 2 * 5, '\0');
+    for (size_t i = 0; i < whole.size(); i++)
+        whole[i] = static_cast<char>(i * 2654435761u >> 24);
+    Kept state;
+    constexpr size_t piece = 999'999;
+    for (size_t at = 0; at < whole.size(); at += piece)
+        ASSERT_TRUE(state.append(std::as_bytes(std::span(whole)).subspan(at, std::min(piece, whole.size() - at))));
+    EXPECT_EQ(state.size(), whole.size());
+    EXPECT_TRUE(godwit::tests::textOf(state) == whole);   // no 40 MiB of text if not
+}
+
+TEST(KeptDeviceState, NamesTheFolderThatTakesNoFile)
+{
+    Kept state("/proc/self");
+    const std::vector<std::byte> chunk(Kept::maxInMemory);
+    ASSERT_TRUE(state.append(chunk));
+    const auto more = state.append(std::span(chunk).first(1));
+    ASSERT_FALSE(more);
+    EXPECT_NE(more.error().message.find("too much for memory"), std::string::npos) << more.error().message;
+    EXPECT_NE(more.error().message.find("/proc/self"), std::string::npos) << more.error().message;
+}
+
+TEST(KeptDeviceState, HasALimit)
+{
+    Kept state;
+    const std::vector<std::byte> chunk(Kept::maxInMemory);
+    for (size_t i = 0; i < godwit::stream::libxl::maxDeviceState / chunk.size(); i++)
+        ASSERT_TRUE(state.append(chunk));
+    EXPECT_FALSE(state.append(std::span(chunk).first(1)));
 }

@@ -31,7 +31,7 @@ uint64_t pagesOf(const std::vector<Region> &regions)
     return pages;
 }
 
-std::string messageOf(const Result<std::vector<std::byte>> &result)
+std::string messageOf(const Result<DeviceState> &result)
 {
     return result ? "" : result.error().message;
 }
@@ -54,7 +54,7 @@ struct Image {
         return saveImage(memory, {file.get(), index, bypassCache}, pipe.get(), options, host, meter);
     }
     /// Into `target`, which has the same regions; without threads as an ordinary stream.
-    Result<std::vector<std::byte>> restore(const UniqueFd &target, unsigned threads, bool bypassCache = false)
+    Result<DeviceState> restore(const UniqueFd &target, unsigned threads, bool bypassCache = false)
     {
         const auto memory = MemoryMap::map(target.get(), regions, MemoryMap::Access::Write).value();
         seek();
@@ -70,8 +70,7 @@ struct Image {
             const UniqueFd copy = makeRam(pagesOf(regions));
             const auto state = restore(copy, threads, bypassCache);
             ASSERT_TRUE(state) << state.error().message;
-            ASSERT_EQ(state->size(), deviceState.size());
-            EXPECT_EQ(std::memcmp(state->data(), deviceState.data(), state->size()), 0);
+            EXPECT_EQ(textOf(*state), deviceState);
             EXPECT_TRUE(differingPages(ram.get(), copy.get()).empty());
             EXPECT_LE(allocatedPages(copy.get()), allocatedPages(ram.get())) << "zeros stay holes";
         }

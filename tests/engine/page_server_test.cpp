@@ -100,7 +100,7 @@ TEST_F(Demand, BringsEveryPageAndLeavesHoles)
     NEEDS_DEMAND(guest);
     const auto memory = map();
     const auto image = PagedImage::open(memory, origin()).value();
-    EXPECT_FALSE(image->readDeviceState(meter).value().empty());
+    EXPECT_GT(image->readDeviceState(meter).value().size(), 0u);
     {
         PageServer server(memory, *image, guest.pid(), faults.get(), journal, meter);
         ASSERT_TRUE(server.start());

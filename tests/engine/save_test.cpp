@@ -73,8 +73,7 @@ struct Transfer {
             Meter restoreMeter;
             const auto state = restore(memory, source, restoreMeter);
             ASSERT_TRUE(state) << state.error().message;
-            ASSERT_EQ(state->size(), deviceState.size());
-            EXPECT_EQ(std::memcmp(state->data(), deviceState.data(), state->size()), 0);
+            EXPECT_EQ(textOf(*state), deviceState);
         }
         EXPECT_TRUE(differingPages(ram.get(), other.get()).empty());
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/unique_fd.h"
+#include "engine/device_state.h"
 #include "engine/save.h"
 
 #include <fcntl.h>
@@ -12,6 +13,16 @@
 namespace godwit::tests {
 
 inline const std::string deviceState = "QEVM and what follows";
+
+inline std::string textOf(const engine::DeviceState &state)
+{
+    std::string text;
+    EXPECT_TRUE(state.forEachPart([&](std::span<const std::byte> part) -> base::Result<void> {
+        text.append(reinterpret_cast<const char *>(part.data()), part.size());
+        return {};
+    }));
+    return text;
+}
 
 /// Stands for driver and QEMU: stops the guest and writes its device state.
 struct TestHost : engine::SaveHost {

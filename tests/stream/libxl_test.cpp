@@ -140,7 +140,7 @@ TEST(LibxlWriter, WritesWhatTheReaderReads)
     ASSERT_TRUE(writeHead(sink));
     const Bytes inner = goodLibxcStream();
     ASSERT_TRUE(sink.write(inner));
-    ASSERT_TRUE(writeTail(sink, bytesOf("five!")));
+    ASSERT_TRUE(writeTail(sink, 5, [](stream::Sink &out) { return out.write(bytesOf("five!")); }));
     MemorySource source(sink.data);
     RecordingHandler handler;
     const auto state = readLibxl(source, handler);
@@ -152,8 +152,16 @@ TEST(LibxlWriter, WritesWhatTheReaderReads)
 TEST(LibxlWriter, RefusesDeviceStateBeyondTheLimit)
 {
     MemorySink sink;
-    EXPECT_FALSE(writeTail(sink, Bytes(maxDeviceState + 1)));
+    EXPECT_FALSE(writeTail(sink, maxDeviceState + 1, [](stream::Sink &) -> Result<void> { return {}; }));
     EXPECT_TRUE(sink.data.empty());
+}
+
+TEST(LibxlWriter, HoldsWhoWritesADeviceStateToItsLength)
+{
+    for (const char *written : {"four", "sixsix"}) {
+        MemorySink sink;
+        EXPECT_FALSE(writeTail(sink, 5, [&](stream::Sink &out) { return out.write(bytesOf(written)); })) << written;
+    }
 }
 
 TEST(EmulatorXenstoreData, IsReadAsWritten)

@@ -191,7 +191,7 @@ Bytes alignedImage(const stream::AlignedIndex &claimed, const std::function<void
         std::ignore = sink.write(number == 0 ? behindTheFirst : Bytes());
     }
     std::ignore = libxc::writeHvmTail(sink, {}, libxc::encodeEmptyHvmContext(), {});
-    std::ignore = libxl::writeTail(sink, bytesOf("QEVM state"));
+    std::ignore = libxl::writeTail(sink, 10, [](stream::Sink &out) { return out.write(bytesOf("QEVM state")); });
     const auto head = stream::encodeSavefile("<domain type='qemu'/>",
                                              {stream::SavefileLayout::Aligned, stream::SavedState::Running, claimed}, pageSize);
     return concat({head.value(), sink.data});
