@@ -27,6 +27,34 @@ class Moving(Case):
         self.assertEqual(self.source.run("xl list | wc -l"), "2")
         return guest, here, there
 
+    def begin(self, **options):
+        """A guest whose live migration is under way: it writes enough to keep it so for a while."""
+        guest, here = self.running_guest(self.source, **options)
+        guest.ask(self.source, here, "rate 2000", r"^rate 2000")
+        self.source.run(f"(virsh -q migrate --live {guest.name} {TARGET}; echo $?) > /tmp/moving 2>&1 &")
+        wait_until(lambda: "Data processed" in self.source.virsh("domjobinfo", guest.name), "the migration has begun",
+                   interval=0)
+        return guest, here
+
+    def ended(self):
+        """What the migration in the background has said; its exit status last."""
+        return wait_until(lambda: (text := self.source.run("cat /tmp/moving")).strip()[-1:].isdigit() and text,
+                          "the migration has ended")
+
+    def assert_failed_and_runs_on(self, guest, console):
+        said = self.ended()
+        self.assertTrue(said.endswith("1"), said)
+        self.assertEqual(self.state(self.source, guest)[0], "running")
+        self.assert_runs_on(guest, console)
+        self.assert_never_ran_twice(console)
+        return said
+
+    def fail_at_the_end(self, last_deed):
+        """Let the destination's helper take all there is of a guest, and then do this and fail."""
+        self.destination.write("/tmp/helper", "#!/bin/bash\ncat <&$2 > /dev/null\n" + last_deed + "\nexit 1\n")
+        self.destination.run("chmod +x /tmp/helper; LIBXL_SAVE_HELPER=/tmp/helper /lab/daemon godwit")
+        self.addCleanup(self.destination.use_driver, self.drivers[1])
+
 
 class Migration(Moving):
     def test_live_and_back(self):
@@ -93,28 +121,6 @@ class Migration(Moving):
             self.assertEqual(self.state(self.source, guest)[0], "running")
             self.assert_runs_on(guest, console)
 
-    def begin(self):
-        """A guest whose live migration is under way: it writes enough to keep it so for a while."""
-        guest, here = self.running_guest(self.source)
-        guest.ask(self.source, here, "rate 2000", r"^rate 2000")
-        self.source.run(f"(virsh -q migrate --live {guest.name} {TARGET}; echo $?) > /tmp/moving 2>&1 &")
-        wait_until(lambda: "Data processed" in self.source.virsh("domjobinfo", guest.name), "the migration has begun",
-                   interval=0)
-        return guest, here
-
-    def ended(self):
-        """What the migration in the background has said; its exit status last."""
-        return wait_until(lambda: (text := self.source.run("cat /tmp/moving")).strip()[-1:].isdigit() and text,
-                          "the migration has ended")
-
-    def assert_failed_and_runs_on(self, guest, console):
-        said = self.ended()
-        self.assertTrue(said.endswith("1"), said)
-        self.assertEqual(self.state(self.source, guest)[0], "running")
-        self.assert_runs_on(guest, console)
-        self.assert_never_ran_twice(console)
-        return said
-
     def test_abort_leaves_the_guest_running(self):
         guest, console = self.begin()
         self.source.virsh("domjobabort", guest.name)
@@ -147,12 +153,6 @@ class Migration(Moving):
             self.source.virsh_fails("migrate", *how, guest.name, TARGET)
         self.assertEqual(self.state(self.source, guest)[0], "running")
         self.assert_runs_on(guest, console)
-
-    def fail_at_the_end(self, last_deed):
-        """Let the destination's helper take all there is of a guest, and then do this and fail."""
-        self.destination.write("/tmp/helper", "#!/bin/bash\ncat <&$2 > /dev/null\n" + last_deed + "\nexit 1\n")
-        self.destination.run("chmod +x /tmp/helper; LIBXL_SAVE_HELPER=/tmp/helper /lab/daemon godwit")
-        self.addCleanup(self.destination.use_driver, self.drivers[1])
 
     def test_a_destination_that_fails_at_the_end(self):
         self.fail_at_the_end("")

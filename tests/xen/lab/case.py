@@ -21,6 +21,7 @@ class Case(unittest.TestCase):
     """
     nodes = ()
     drivers = ("godwit",)
+    hypervisor = "stock"   # the distribution's; or "shadow" (lab/hypervisor.py)
 
     @classmethod
     def setUpClass(cls):

@@ -44,9 +44,11 @@ class Node:
         self.state = self.folder / "state"
         self.qemu = None
         self.driver = None   # of its libvirtd; not known yet
+        self.hypervisor = None
 
-    def boot(self, image, files):
-        """Start it, and go on while it boots."""
+    def boot(self, image, hypervisor, xen, files):
+        """Start it with the file `xen`, the lab's `hypervisor` by that name, and go on while it boots."""
+        self.driver, self.hypervisor = None, hypervisor
         self.folder.mkdir(parents=True, exist_ok=True)
         self.console.unlink(missing_ok=True)
         (self.folder / "net").unlink(missing_ok=True)
@@ -58,7 +60,7 @@ class Node:
             "-accel", "tcg,thread=multi,tb-size=512", "-cpu", CPU, "-m", str(MEMORY),
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-serial", f"file:{self.console}",
-            "-kernel", image.xen, "-append", XEN,
+            "-kernel", xen, "-append", XEN,
             "-initrd", f"{image.kernel} {LINUX} node={self.number},{image.initrd}",
             "-drive", f"file={image.root},if=none,id=root,format=raw,snapshot=on,cache=unsafe",
             "-device", "virtio-blk-pci,drive=root",
@@ -75,7 +77,7 @@ class Node:
             self.qemu = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log,
                                          stderr=subprocess.STDOUT, start_new_session=True,
                                          env={**os.environ, "TMPDIR": str(self.folder)})
-        self.state.write_text(json.dumps({"pid": self.qemu.pid, "port": self.port}))
+        self.state.write_text(json.dumps({"pid": self.qemu.pid, "port": self.port, "hypervisor": hypervisor}))
 
     def attach(self):
         """Use a host that another process has booted; False if there is none."""
@@ -84,7 +86,7 @@ class Node:
             os.kill(state["pid"], 0)
         except (FileNotFoundError, ProcessLookupError):
             return False
-        self.port = state["port"]
+        self.port, self.hypervisor = state["port"], state["hypervisor"]
         return True
 
     def wait_booted(self, timeout=600):
@@ -99,6 +101,7 @@ class Node:
         if self.qemu:
             self.qemu.kill()
             self.qemu.wait()
+            self.qemu = None
             self.state.unlink(missing_ok=True)
 
     def open(self, script, given=b"", timeout=None):
