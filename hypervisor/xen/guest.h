@@ -142,11 +142,14 @@ private:
     void poweredOff(uint32_t domid, int action, DeathCause cause, bool crashed);
     void rebootInPlace(uint32_t domid);
     base::Result<uint32_t> makeAnew(uint32_t domid);
+    base::Result<void> renewSurroundings(uint32_t domid);
     void softReset(uint32_t domid);
     void die(DeathCause cause);
 
     // ---- transfers (guest_transfer.cpp)
     base::Result<TransferProgress> saveWith(Transfer &transfer, SaveRequest &request);
+    base::Result<void> resumeFast(Operation &operation, uint32_t domid);
+    base::Result<void> resumeSlowly(uint32_t domid);
     base::Error undoSave(base::Error cause, bool wasPaused);
     base::Result<TransferProgress> receive(Transfer &transfer, ReceiveRequest &request, libxl_domain_config *config);
     base::Result<base::UniqueFd> startRelay(Transfer &transfer, control::Relay order,

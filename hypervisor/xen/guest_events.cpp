@@ -176,19 +176,26 @@ void XenGuest::rebootInPlace(uint32_t domain)
         listener->guestReset();
 }
 
+/// What Xen and its tools put around a guest, made anew: event channels, console, xenstore, devices with their
+/// backends, the device model. The domain, its memory and its vCPUs stay; it is left paused.
+Result<void> XenGuest::renewSurroundings(uint32_t domain)
+{
+    auto operation = TRY(Operation::open());
+    DomainConfig config;
+    TRY(operation->run(inContext(tr("reading its configuration")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
+        return libxl_retrieve_domain_configuration(ctx, domain, config.get(), how);
+    }));
+    // Not asynchronous: libxl 4.17 notes the domain's number in a variable of a function that has then returned.
+    TRY(operation->context().check(
+        libxl_domain_soft_reset(operation->context(), config.get(), domain, nullptr, nullptr),
+        inContext(tr("resetting it"))));
+    return attach(domain);
+}
+
 void XenGuest::softReset(uint32_t domain)
 {
     auto reset = [&]() -> Result<void> {
-        auto operation = TRY(Operation::open());
-        DomainConfig config;
-        TRY(operation->run(inContext(tr("reading its configuration")),
-                           [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
-                               return libxl_retrieve_domain_configuration(ctx, domain, config.get(), how);
-                           }));
-        TRY(operation->run(inContext(tr("resetting it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
-            return libxl_domain_soft_reset(ctx, config.get(), domain, how, nullptr);
-        }));
-        TRY(attach(domain));
+        TRY(renewSurroundings(domain));
         return unpause();
     }();
     if (reset)

@@ -171,6 +171,26 @@ Result<TransferProgress> XenGuest::save(SaveRequest request)
     return outcome;
 }
 
+/// The call by which the guest suspended returns 1: nothing has changed.
+Result<void> XenGuest::resumeFast(Operation &operation, uint32_t domain)
+{
+    TRY(operation.run(inContext(tr("resuming it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
+        return libxl_domain_resume(ctx, domain, /* suspend_cancel= */ 1, how);
+    }));
+    // What watched this domain has seen it end.
+    return host_.watcher.watch(domain, weak_from_this());
+}
+
+/// It returns 0, as on another host: the guest takes nothing of what it had for granted, and must find it new.
+/// libxl_domain_resume() without suspend_cancel renews nothing, which Linux does not survive; a soft reset does,
+/// and libxl has it for HVM guests only.
+Result<void> XenGuest::resumeSlowly(uint32_t domain)
+{
+    if (facts_.osType != VIR_DOMAIN_OSTYPE_HVM)
+        return unsupported(tr("slow resume of a guest that is not fully virtualized"));
+    return renewSurroundings(domain);
+}
+
 Result<void> XenGuest::resume(ResumeMode mode)
 {
     // A late answer to a request to suspend may come while somebody else resumes.
@@ -179,15 +199,10 @@ Result<void> XenGuest::resume(ResumeMode mode)
     auto operation = TRY(Operation::open());
     DomainInfo state;
     TRY(info(operation->context(), state));
-    if (isSuspended(state)) {
-        TRY(operation->run(inContext(tr("resuming it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
-            return libxl_domain_resume(ctx, domain, mode == ResumeMode::Fast, how);
-        }));
-        // What watched this domain has seen it end.
-        TRY(host_.watcher.watch(domain, weak_from_this()));
-    }
+    if (isSuspended(state))
+        TRY(mode == ResumeMode::Slow ? resumeSlowly(domain) : resumeFast(*operation, domain));
     // Neither does a guest that never suspended (libxl would fail) need more than this.
-    if (state->paused)
+    if (state->paused || mode == ResumeMode::Slow)
         TRY(operation->run(inContext(tr("unpausing it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
             return libxl_domain_unpause(ctx, domain, how);
         }));
