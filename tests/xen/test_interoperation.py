@@ -30,6 +30,21 @@ class Images(Case):
         self.source.virsh("destroy", "guest")
         self.hand_over("stock", "godwit", kind="pv")
 
+    def test_running_guests_are_taken_over(self):
+        # From the status file: the other driver's record of a domain (libxl's "libvirt-xml") need not be there.
+        for first, then in (("godwit", "stock"), ("stock", "godwit")):
+            with self.subTest(f"from {first}"):
+                self.source.use_driver(first)
+                guest, console = self.running_guest(self.source, kind="pv")
+                self.source.use_driver(then)
+                self.assertEqual(self.state(self.source, guest)[0], "running")
+                self.assert_runs_on(guest, console)
+                self.addCleanup(self.source.run, f"rm -f {IMAGE}")
+                self.source.virsh("save", guest.name, IMAGE)
+                self.source.virsh("restore", IMAGE)
+                self.assert_runs_on(guest, console)
+                self.assert_never_ran_twice(console)
+                self.source.virsh("destroy", guest.name)
 
     def test_hvm_guests_both_ways(self):
         self.hand_over("godwit", "stock", kind="hvm", memory=160)
@@ -45,6 +60,9 @@ class ToStock(Moving):
 
     def test_a_pv_guest(self):
         self.move(kind="pv")
+
+    def test_a_pv_guest_peer_to_peer(self):
+        self.move("--p2p", kind="pv")
 
     def test_peer_to_peer(self):
         self.move("--live", "--p2p")
