@@ -6,6 +6,7 @@
 #include "base/strprintf.h"
 #include "hypervisor/xen/config.h"
 #include "hypervisor/xen/transfer.h"
+#include "hypervisor/xen/xenstored.h"
 
 #include <unistd.h>
 
@@ -198,6 +199,7 @@ Result<void> XenGuest::unpause()
 Result<void> XenGuest::shutdown()
 {
     TRY(requireNotHost());
+    TRY(requireXenstored());
     const uint32_t domain = TRY(domid());
     auto operation = TRY(Operation::open());
     auto asked = operation->run(inContext(tr("asking it to shut down")),
@@ -216,6 +218,7 @@ Result<void> XenGuest::shutdown()
 Result<void> XenGuest::reboot()
 {
     TRY(requireNotHost());
+    TRY(requireXenstored());
     return run(tr("asking it to reboot"), [](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
         return libxl_domain_reboot(ctx, domain, how);
     });
@@ -253,16 +256,20 @@ Result<void> XenGuest::destroy(bool)
     }
     if (!domain)
         return {};
+    const auto stays = [this](Result<void> why) {
+        std::lock_guard lock(mutex_);
+        destroying_ = false;
+        return why;
+    };
+    if (auto possible = requireXenstored(); !possible)
+        return stays(std::move(possible));
     host_.watcher.forget(*domain);
     auto operation = TRY(Operation::open());
     auto gone = operation->run(inContext(tr("destroying it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
         return libxl_domain_destroy(ctx, *domain, how);
     });
-    if (!gone && operation->code() != ERROR_DOMAIN_NOTFOUND) {
-        std::lock_guard lock(mutex_);
-        destroying_ = false;
-        return gone;
-    }
+    if (!gone && operation->code() != ERROR_DOMAIN_NOTFOUND)
+        return stays(std::move(gone));
     setRunning(false);
     std::lock_guard lock(mutex_);
     life_ = Life::Dead;

@@ -5,6 +5,7 @@
 #include "hypervisor/xen/config.h"
 #include "hypervisor/xen/guest.h"
 #include "hypervisor/xen/transfer.h"
+#include "hypervisor/xen/xenstored.h"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -154,6 +155,7 @@ Result<TransferProgress> XenGuest::save(SaveRequest request)
 {
     TRY(requireNotHost());
     TRY(checkRequest(request));
+    TRY(requireXenstored());
     TRY(domid());
     auto transfer = std::make_shared<Transfer>(Transfer::Direction::Save, TRY(Operation::open()));
     transfer->maxRounds = request.maxRounds;

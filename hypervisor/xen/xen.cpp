@@ -9,6 +9,7 @@
 #include "hypervisor/xen/definition.h"
 #include "hypervisor/xen/guest.h"
 #include "hypervisor/xen/native.h"
+#include "hypervisor/xen/xenstored.h"
 
 #include <mutex>
 #include <regex>
@@ -313,6 +314,7 @@ Result<Xen::Draft> Xen::draft(const CreateRequest &request, Context &context)
 
 Result<std::shared_ptr<Guest>> Xen::create(CreateRequest request)
 {
+    TRY(requireXenstored());
     auto operation = TRY(Operation::open());
     Draft made = TRY(draft(request, operation->context()));
     uint32_t domid = 0;
@@ -329,6 +331,7 @@ Result<std::shared_ptr<Guest>> Xen::create(CreateRequest request)
 
 Result<std::shared_ptr<Guest>> Xen::receive(ReceiveRequest request)
 {
+    TRY(requireXenstored());
     auto context = TRY(Context::open());
     Draft made = TRY(draft(request.guest, *context));
     TRY(made.guest->beginReceiving(std::move(request), std::move(made.config)));

@@ -118,3 +118,22 @@ class Xenstored(Case):
         said = wait_until(lambda: self.source.run("cat /tmp/starting"), "it has started")
         self.assertTrue(said.endswith("0"), said)
         self.assertEqual(self.state(self.source, guest)[0], "running")
+
+    def test_what_needs_a_dead_one_is_refused(self):
+        # Its socket is that of a program that ended, as if it had been killed: Xen would not get over that.
+        guest, console = self.running_guest(self.source, kind="pv")
+        self.addCleanup(self.source.run, "cd /run/xenstored; [ ! -e kept ] || mv kept socket")
+        self.source.run("""cd /run/xenstored && mv socket kept &&
+                           python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'""")
+        other = self.define_file(self.source, Guest(name="other", kind="pv"))
+        for words in (["shutdown", guest.name], ["reboot", guest.name], ["destroy", guest.name],
+                      ["save", guest.name, "/tmp/guest.image"], ["create", other]):
+            with self.subTest(words):
+                self.assertIn("xenstored has died", self.source.virsh_fails(*words))
+        self.source.virsh("suspend", guest.name)
+        self.source.virsh("resume", guest.name)
+        self.assertEqual(self.state(self.source, guest)[0], "running")
+        self.assert_runs_on(guest, console)
+        self.source.run("cd /run/xenstored && mv kept socket")
+        self.source.virsh("destroy", guest.name)
+        self.assertIsNone(self.state(self.source, guest))
