@@ -136,7 +136,7 @@ TEST_F(Save, OfALiveGuestLosesNothing)
             const auto saved = one.save({.live = true, .guestPid = guest.pid(), .maxRounds = 8});
             ASSERT_TRUE(saved) << saved.error().message;
             const auto statistics = one.meter.snapshot();
-            EXPECT_EQ(statistics.tracker, agent ? "write-protect" : "content-hash");
+            EXPECT_EQ(statistics.tracker, bestTracker(agent));
             EXPECT_GE(statistics.iteration, 2u);
             EXPECT_LE(statistics.iteration, 9u);
             one.expectRestoresTheSame();

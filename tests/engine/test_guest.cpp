@@ -7,9 +7,12 @@
 #include <cstring>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 namespace godwit::tests {
@@ -65,6 +68,39 @@ uint64_t allocatedPages(int ramFd)
     struct stat status{};
     ::fstat(ramFd, &status);
     return static_cast<uint64_t>(status.st_blocks) * 512 / pageSize;
+}
+
+static bool hasWriteProtect()
+{
+    constexpr uint64_t asynchronous = 1 << 15, unpopulated = 1 << 13, shmem = 1 << 12;
+    const UniqueFd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | /* UFFD_USER_MODE_ONLY */ 1)));
+    uffdio_api api{};
+    api.api = UFFD_API;
+    api.features = asynchronous | unpopulated | shmem;
+    return fd && ::ioctl(fd.get(), UFFDIO_API, &api) == 0;
+}
+
+static bool hasSoftDirty()
+{
+    const UniqueFd clear(::open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC));
+    const UniqueFd map(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+    volatile char *page = static_cast<char *>(::mmap(nullptr, pageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    const auto isDirty = [&] {
+        uint64_t entry = 0;
+        const auto at = static_cast<off_t>(reinterpret_cast<uintptr_t>(page) / pageSize * sizeof entry);
+        return ::pread(map.get(), &entry, sizeof entry, at) == sizeof entry && (entry >> 55 & 1) != 0;
+    };
+    *page = 1;
+    if (::write(clear.get(), "4", 1) != 1 || isDirty())
+        return false;
+    *page = 2;
+    return isDirty();
+}
+
+std::string bestTracker(bool agent)
+{
+    static const bool writeProtect = hasWriteProtect(), softDirty = hasSoftDirty();
+    return agent && writeProtect ? "write-protect" : softDirty ? "soft-dirty" : "content-hash";
 }
 
 TestGuest::TestGuest(int ramFd, const Options &options)

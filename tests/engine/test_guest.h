@@ -19,6 +19,9 @@ void fillRam(int ramFd, uint64_t first, uint64_t pages, uint64_t seed = 1);
 std::vector<uint64_t> differingPages(int one, int other);
 /// How many pages exist in the file.
 uint64_t allocatedPages(int ramFd);
+/// What tracks a guest's writes best on this kernel: write-protect from Linux 6.7 on, for who has
+/// the agent, else soft-dirty where it was built with that, else content-hash.
+std::string bestTracker(bool agent);
 
 /// A child process that maps the RAM and writes to it (guest.cpp); ended by the destructor.
 class TestGuest

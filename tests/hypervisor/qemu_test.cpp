@@ -213,7 +213,7 @@ private:
             }
             pollfd waiting{monitor_.get(), POLLIN, 0};
             std::array<char, 65536> chunk;
-            if (poll(&waiting, 1, 30000) <= 0)
+            if (poll(&waiting, 1, 120000) <= 0)
                 return "";
             const ssize_t got = read(monitor_.get(), chunk.data(), chunk.size());
             if (got <= 0)

@@ -3,7 +3,7 @@
  * Preloaded into a test's helper: a slow or a failing disk, as often as wanted. Reads of an image's
  * pages in the background (128 KiB and more at once; whoever touches a page reads less) wait while
  * the file GODWIT_GATE is there; with GODWIT_GATE.eio every read of pages fails; with GODWIT_GATE.slow
- * every write of pages takes 50 ms. Preloaded into QEMU:
+ * every write of pages takes half a second. Preloaded into QEMU:
  * with GODWIT_GATE.eio its disks fail. */
 #include <dlfcn.h>
 #include <errno.h>
@@ -58,6 +58,6 @@ __attribute__((visibility("default"))) ssize_t pwrite64(int fd, const void *buff
     if (!next)
         next = (__typeof__(next))(uintptr_t)dlsym(RTLD_NEXT, "pwrite64");
     if (length >= 4096 && access(slow, F_OK) == 0)
-        usleep(50000);
+        usleep(500000);
     return next(fd, buffer, length, offset);
 }

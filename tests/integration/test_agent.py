@@ -47,7 +47,7 @@ class WithoutAgent(Case):
         expected = "soft-dirty" if tracks_soft_dirty() else "content-hash"
         guest = self.running_guest(self.source)
         for here, there in ((self.source, self.target), (self.target, self.source)):
-            here.virsh("migrate", "guest", there.tcp_uri, "--live", timeout=120)
+            here.virsh("migrate", "guest", there.tcp_uri, "--live")
             self.assertEqual(tracker(here), expected)
             guest.assert_runs_on()
         guest.assert_never_ran_twice()
@@ -121,7 +121,7 @@ class HelperMemory(Case):
     LIMIT_KIB = 64 * 1024
 
     def most_while(self, process):
-        """The most anonymous memory, in KiB, that any helper has while `process` runs."""
+        """The most anonymous memory, in KiB, that any helper was seen to have while `process` runs."""
         most = 0
         while process.poll() is None:
             for helper in self.work.processes():
@@ -134,9 +134,8 @@ class HelperMemory(Case):
                     continue
                 most = max(most, int(found.group(1)) if found else 0)
             time.sleep(0.002)
-        _, error = process.communicate(timeout=10)
+        _, error = process.communicate()
         self.assertEqual(process.returncode, 0, error)
-        self.assertGreater(most, 0, "no helper was seen")
         return most
 
     def check(self, **options):
@@ -144,15 +143,19 @@ class HelperMemory(Case):
         self.source.virsh("migrate-setspeed", "guest", 100)
         moving = self.source.virsh.popen("migrate", "guest", self.target.tcp_uri, "--live", "--parallel",
                                          "--parallel-connections", "4")
-        figures = [self.most_while(moving)]
+        figures = {"migration": self.most_while(moving), "save": 0, "restore": 0}
         image = self.work.images / "bounded"
         self.addCleanup(lambda: image.unlink(missing_ok=True))
-        figures.append(self.most_while(self.target.virsh.popen("save", "guest", image)))
-        figures.append(self.most_while(self.target.virsh.popen("restore", image)))
+        # These take a moment only: on a busy machine nobody may have looked.
+        for _ in range(10):
+            for words in (("save", "guest", image), ("restore", image)):
+                figures[words[0]] = max(figures[words[0]], self.most_while(self.target.virsh.popen(*words)))
+            if figures["save"] and figures["restore"]:
+                break
         self.target.virsh("destroy", "guest")
         print(f"# {options}: {figures} KiB")
-        for figure in figures:
-            self.assertLess(figure, self.LIMIT_KIB)
+        self.assertTrue(all(figures.values()), "no helper was seen")
+        self.assertLess(max(figures.values()), self.LIMIT_KIB)
 
     def test_of_a_small_guest(self):
         self.check()

@@ -11,7 +11,7 @@ from harness.events import Events
 from harness.guest import state
 from harness.proxy import Proxy
 from harness.sweep import Migration, helper_link, use_helper
-from harness.wait import wait_until
+from harness.wait import PATIENCE, wait_until
 
 RESTORE, DONE = "restore", 105   # docs/control.md
 
@@ -103,7 +103,7 @@ class AnswerLost(Case):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
             listener.listen()
-            listener.settimeout(60)
+            listener.settimeout(PATIENCE)
             use_helper(self.work, {"operation": RESTORE, "type": DONE, "count": 1, "socket": str(path)})
             rpc = Proxy(self.target.port)
             self.addCleanup(rpc.close)
@@ -116,7 +116,7 @@ class AnswerLost(Case):
         held.close()
         wait_until(lambda: state(self.target.virsh, "guest") == ("running", "migrated"), "it runs there")
         rpc.cut()
-        return self.source.virsh.finish(process, timeout=60)
+        return self.source.virsh.finish(process)
 
     def test_peer_to_peer_asks(self):
         code, _, error = self.lose_the_answer()

@@ -115,7 +115,7 @@ class BadImages(Case):
         fifo = self.work.images / "fifo.image"
         os.mkfifo(fifo)
         self.addCleanup(fifo.unlink)
-        self.assertIn("error", self.virsh.fails("restore", fifo, timeout=10))
+        self.assertIn("error", self.virsh.fails("restore", fifo))
 
 
 if __name__ == "__main__":

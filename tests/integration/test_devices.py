@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from harness import build, tap
 from harness.case import Case
 from harness.guest import COMMAND_LINE, Guest, parsed
-from harness.wait import wait_until
+from harness.wait import PATIENCE, wait_until
 
 
 class Examples(Case):
@@ -118,9 +118,9 @@ class Console(Case):
         os.set_blocking(controller, False)
         return controller, process
 
-    def expect(self, controller, pattern, timeout=15):
+    def expect(self, controller, pattern):
         text = ""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + PATIENCE
         while not re.search(pattern, text):
             self.assertLess(time.monotonic(), deadline, f"no '{pattern}' in:\n{text}")
             try:
@@ -136,7 +136,7 @@ class Console(Case):
         os.write(controller, b"echo well and truly\r")
         self.expect(controller, r"\bwell and truly\r?\n")
         os.write(controller, b"\x1d")
-        self.assertEqual(process.wait(timeout=10), 0)
+        self.assertEqual(process.wait(PATIENCE), 0)
 
     def test_a_second_reader_is_refused_unless_it_forces(self):
         self.running_guest(self.source)
@@ -144,12 +144,12 @@ class Console(Case):
         self.expect(controller, r"tick \d+")
         other, second = self.open_console()
         self.expect(other, r"is connected to 'serial0'")
-        self.assertNotEqual(second.wait(timeout=10), 0)
+        self.assertNotEqual(second.wait(PATIENCE), 0)
         third_controller, third = self.open_console("--force")
         self.expect(third_controller, r"tick \d+")
-        first.wait(timeout=10)
+        first.wait(PATIENCE)
         os.write(third_controller, b"\x1d")
-        self.assertEqual(third.wait(timeout=10), 0)
+        self.assertEqual(third.wait(PATIENCE), 0)
 
 
 class Screen(Case):

@@ -26,7 +26,7 @@ class Harness(unittest.TestCase):
             time.sleep(0.01)
         self.assertEqual([process.pid for process in self.work.processes()], [ours.pid])
         self.work.remove()
-        self.assertIsNotNone(ours.wait(timeout=5))
+        self.assertIsNotNone(ours.wait(timeout=60))
         self.assertIsNone(other.poll())
 
     def test_a_process_that_ended_is_not_alive_even_if_not_waited_for(self):

@@ -151,7 +151,7 @@ class Life(Case):
             self.assertEqual(state(self.virsh, "guest")[0], "running")
             self.assertEqual(self.virsh("domid", "guest"), number)
             # Once or more: SeaBIOS answers a warm reset by one of its own.
-            self.assertTrue(events.of("guest", "reboot"))
+            wait_until(lambda: events.of("guest", "reboot"), "its event comes")
             self.assertEqual(events.of("guest"), [])
 
     def test_a_reboot_from_inside_keeps_the_domain(self):

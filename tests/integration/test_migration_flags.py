@@ -3,12 +3,22 @@
 """What virsh migrate can be told: where the data goes, what is safe, what goes along."""
 import re
 import shutil
-import time
+import socket
 
 from harness import build, tap
 from harness.guest import Guest, state
 from harness.wait import wait_until
 from test_migration import MigrationCase
+
+
+def has_ipv6():
+    """Whether this machine has the loopback address of IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
 
 
 class Flags(MigrationCase):
@@ -29,16 +39,17 @@ class Flags(MigrationCase):
     def test_migration_uris(self):
         guest = self.running_guest(self.source)
         port = self.target.first_migration_port + 1
-        for uri in ("tcp://localhost", f"tcp://localhost:{port}", f"tcp://127.0.0.1:{port}", "tcp://[::1]",
-                    f"tcp://[::1]:{port}"):
+        ipv6 = ("tcp://[::1]", f"tcp://[::1]:{port}") if has_ipv6() else ()
+        for uri in ("tcp://localhost", f"tcp://localhost:{port}", f"tcp://127.0.0.1:{port}", *ipv6):
             with self.subTest(uri=uri):
                 self.there_and_back(guest, "--migrateuri", uri)
-        self.there_and_back(guest, "--p2p", "--migrateuri", "tcp://[::1]")
+        self.there_and_back(guest, "--p2p", "--migrateuri", [*ipv6, "tcp://localhost"][0])
         guest.assert_never_ran_twice()
 
     def test_listen_address(self):
         guest = self.running_guest(self.source)
-        for address, uri in (("127.0.0.1", "tcp://127.0.0.1"), ("::1", "tcp://[::1]"), ("localhost", "tcp://localhost")):
+        ipv6 = (("::1", "tcp://[::1]"),) if has_ipv6() else ()
+        for address, uri in (("127.0.0.1", "tcp://127.0.0.1"), *ipv6, ("localhost", "tcp://localhost")):
             for p2p in ((), ("--p2p",)):
                 with self.subTest(address=address, p2p=p2p):
                     self.there_and_back(guest, *p2p, "--listen-address", address, "--migrateuri", uri)
@@ -55,17 +66,10 @@ class Flags(MigrationCase):
         guest = self.running_guest(self.source, memory=256, fill=160, rate=4000)
         process = self.source.virsh.popen("migrate", "guest", self.target.tcp_uri, "--live", "--bandwidth", "20")
         wait_until(lambda: self.sent() > 0, "memory is on its way")
-        before, then = self.sent(), time.monotonic()
-        time.sleep(2)
-        self.assertLess((self.sent() - before) / (time.monotonic() - then), 30)
+        self.assert_sends_20_mib_a_second()
         self.source.virsh("migrate-setspeed", "guest", 0)
-        self.assertEqual(self.source.virsh.finish(process, timeout=90)[0], 0)
+        self.assertEqual(self.source.virsh.finish(process)[0], 0)
         self.assert_moved(guest)
-
-    def sent(self):
-        """MiB sent so far."""
-        found = re.search(r"Data processed:\s+([0-9.]+) (\S+)", self.source.virsh("domjobinfo", "guest"))
-        return float(found[1]) * {"B": 1 / 2**20, "KiB": 1 / 1024, "MiB": 1, "GiB": 1024}[found[2]] if found else 0
 
     def test_unsafe(self):
         disk = self.work.images / "local.raw"
@@ -146,6 +150,7 @@ class AbortOnError(MigrationCase):
         daemon.write_settings(launcher=launcher)
 
     def test_a_disk_that_fails_ends_the_migration(self):
+        self.need_direct_io()
         disk = self.work.images / "failing.raw"
         disk.write_bytes(bytes(8 << 20))
         disk.chmod(0o666)
@@ -154,12 +159,12 @@ class AbortOnError(MigrationCase):
             f"error_policy='stop'/><source file='{disk}'/><target dev='vda' bus='virtio'/></disk>"))
         self.addCleanup(lambda: self.failing.unlink(missing_ok=True))
         flags = ("--live", "--unsafe", "--abort-on-error")
-        self.source.virsh("migrate-setspeed", "guest", 10)
+        self.source.virsh("migrate-setspeed", "guest", 1)
         process = self.source.virsh.popen("migrate", "guest", self.target.tcp_uri, *flags)
         wait_until(lambda: re.search(r"Data processed:\s+[1-9]", self.source.virsh("domjobinfo", "guest")),
                    "memory is on its way")
         self.failing.touch()
-        code, _, err = self.source.virsh.finish(process, timeout=90)
+        code, _, err = self.source.virsh.finish(process)
         self.assertNotEqual(code, 0)
         self.assertIn("an I/O error of disk 'vda' stopped the guest", err)
         wait_until(lambda: state(self.source.virsh, "guest") == ("paused", "I/O error"), "it stands still for its disk")

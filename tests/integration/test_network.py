@@ -26,8 +26,8 @@ def be_alone():
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         return True
     unshare = ["unshare", "--net", "--mount", "--propagation", "private"]
-    if os.geteuid() != 0 or subprocess.run([*unshare, "ip", "link", "add", BRIDGE, "type", "bridge"],
-                                           capture_output=True, check=False).returncode != 0:
+    probe = f"ip link add {BRIDGE} type bridge && ip tuntap add mode tap"
+    if os.geteuid() != 0 or subprocess.run([*unshare, "sh", "-c", probe], capture_output=True, check=False).returncode != 0:
         return False
     os.execvpe(unshare[0], [*unshare, sys.executable, *sys.argv], {**os.environ, ALONE: "1"})
 

@@ -6,14 +6,21 @@ import socket
 
 from harness import tap
 from harness.case import Case
+from harness.gate import Gate
 from harness.guest import Guest, state
 from harness.sweep import helper_link, use_helper
-from harness.wait import wait_until
+from harness.wait import PATIENCE, wait_until
 
 
 class Restart(Case):
+    @classmethod
+    def configure(cls, daemon):
+        cls.gate = Gate(cls.work)
+        daemon.write_settings(helper=cls.gate.helper)
+
     def setUp(self):
         super().setUp()
+        self.addCleanup(self.gate.open)
         self.virsh = self.source.virsh
 
     def qemu(self):
@@ -64,7 +71,7 @@ class Restart(Case):
         self.source.stop()
         qemu.kill(signal.SIGSTOP)
         self.source.start()
-        wait_until(lambda: state(self.virsh, "guest") == ("shut off", "crashed"), "it is given up", timeout=90)
+        wait_until(lambda: state(self.virsh, "guest") == ("shut off", "crashed"), "it is given up")
         self.assertFalse(qemu.alive())
         self.virsh("start", "guest")
         guest.console.mark()
@@ -84,10 +91,12 @@ class Restart(Case):
     def test_a_daemon_killed_in_a_save_leaves_a_running_guest(self):
         guest = self.running_guest(self.source, memory=256, fill=160)
         image = self.work.images / "interrupted"
+        self.gate.slow.touch()
         saving = self.virsh.popen("save", "guest", image)
-        wait_until(lambda: list(self.work.images.glob("interrupted.partial*")), "the save has begun", interval=0.001)
+        wait_until(lambda: list(self.work.images.glob("interrupted.partial*")), "the save has begun")
         self.source.stop(signal.SIGKILL)
         saving.communicate()
+        self.gate.open()
         for part in self.work.images.glob("interrupted*"):
             part.unlink()
         guest.console.mark()
@@ -116,7 +125,7 @@ class HelperThatHangs(Case):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
             listener.listen()
-            listener.settimeout(60)
+            listener.settimeout(PATIENCE)
             use_helper(self.work, {"operation": "save", "type": 3, "count": 1, "socket": str(path)})
             saving = self.source.virsh.popen("save", "guest", self.work.images / "never")
             held = listener.accept()[0]   # the guest has been stopped; its helper does not know

@@ -52,7 +52,7 @@ class Session(Case):
 
     def test_live_migration(self):
         guest = self.running_guest(self.source, rate=2000)
-        self.virsh("migrate", "guest", self.target.tcp_uri, "--live", timeout=90)
+        self.virsh("migrate", "guest", self.target.tcp_uri, "--live")
         self.assertEqual(state(self.target.virsh, "guest"), ("running", "migrated"))
         self.assertIsNone(state(self.virsh, "guest"))
         guest.assert_runs_on()

@@ -29,7 +29,7 @@ class Tls(Case):
     def migrate(self, *flags, destination="localhost"):
         named = ["--tls-destination", destination] if destination else []
         return self.source.virsh.finish(self.source.virsh.popen(
-            "migrate", "guest", self.target.tcp_uri, "--live", *named, *map(str, flags)), timeout=90)
+            "migrate", "guest", self.target.tcp_uri, "--live", *named, *map(str, flags)))
 
     def assert_refused(self, guest, message, *flags, **how):
         code, _, err = self.migrate(*flags, **how)

@@ -30,7 +30,7 @@ class ToolCase(unittest.TestCase):
     def run_any(self, *arguments, input=None, env=None, **options):
         """The finished process, however it finished."""
         return subprocess.run([TOOL, *map(str, arguments)], cwd=self.path, input=input, capture_output=True,
-                              timeout=120, env={**os.environ, **(env or {})},
+                              timeout=600, env={**os.environ, **(env or {})},
                               **({} if input is not None else {"stdin": subprocess.DEVNULL}), **options)
 
     def run_tool(self, *arguments, code=FINE, **options):

@@ -49,11 +49,11 @@ class Memory(ToolCase):
             last = piece
         tool.stdin.flush()
         # It waits for the last piece when all others are read.
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while struct.unpack("i", fcntl.ioctl(tool.stdin, termios.FIONREAD, bytes(4)))[0] and time.monotonic() < deadline:
             time.sleep(0.01)
         status = Path(f"/proc/{tool.pid}/status").read_text()
-        error = tool.communicate(last, timeout=60)[1]
+        error = tool.communicate(last, timeout=600)[1]
         self.assertIn(tool.returncode, (0, 1), error)
         return int(re.search(r"(?m)^VmHWM:\s+(\d+) kB", status)[1]) * 1024
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The base of all integration tests: daemons and guests per class, leak checks per test."""
+import os
 import unittest
 
 from .daemon import Daemon
@@ -40,6 +41,16 @@ class Case(unittest.TestCase):
         self.addCleanup(self.check_nothing_is_left)
         self.addCleanup(self.end_all_domains)
 
+    def need_direct_io(self):
+        """Not every file system has it."""
+        path = self.work.images / "direct"
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
+        except OSError:
+            self.skipTest("no direct I/O here")
+        finally:
+            path.unlink(missing_ok=True)
+
     def end_all_domains(self):
         for daemon in self.hosts:
             if daemon.process.poll() is not None:
@@ -59,7 +70,7 @@ class Case(unittest.TestCase):
                           for path in sorted(daemon.files() - self.files_before[daemon.name])]
             return found
         try:
-            wait_until(lambda: not leaks(), "nothing is left", timeout=5)
+            wait_until(lambda: not leaks(), "nothing is left", timeout=60)
         except TimeoutError:
             left = leaks()
             for process in self.work.processes():

@@ -9,7 +9,7 @@ import uuid
 from . import build, processes
 from .user import SessionUser
 from .virsh import Virsh
-from .wait import wait_until
+from .wait import PATIENCE, wait_until
 from .workspace import free_ports
 
 MIGRATION_PORTS = 4
@@ -79,10 +79,10 @@ class Daemon:
             # Without room for files a write fails, as on a full disk, and no signal comes.
             self.process = subprocess.Popen(line, env=environment, stdin=subprocess.DEVNULL,
                                             stdout=out, stderr=out, cwd="/", restore_signals=False)
-        wait_until(self.listens, f"{self.name} listens", timeout=30)
+        wait_until(self.listens, f"{self.name} listens")
         # Its sockets are there before its drivers are: the first answer comes after both.
         process = self.virsh.popen("uri")
-        wait_until(lambda: process.poll() is not None and self.listens(), f"{self.name} answers", timeout=60)
+        wait_until(lambda: process.poll() is not None and self.listens(), f"{self.name} answers")
         process.communicate()
         return self
 
@@ -100,7 +100,7 @@ class Daemon:
         try:
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.connect(str(self.socket))
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE):
                 return True
         except OSError:
             return False
@@ -109,7 +109,7 @@ class Daemon:
         """End the daemon; its guests go on."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(timeout=20)
+            self.process.wait(PATIENCE)
 
     def restart(self, number=signal.SIGTERM):
         self.stop(number)

@@ -3,7 +3,7 @@
 import re
 import signal
 
-from .wait import wait_until
+from .wait import PATIENCE, wait_until
 
 PROBE = "events-probe"
 PROBE_XML = f"""<domain type='qemu'><name>{PROBE}</name><memory unit='MiB'>32</memory>
@@ -28,7 +28,7 @@ class Events:
 
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=10)
+        self.process.wait(PATIENCE)
 
     def listens(self):
         """Cause events until the first of them arrives."""
@@ -41,5 +41,5 @@ class Events:
         line = rf"(?m)^event '{kind}' for domain '{re.escape(name)}'(?:: )?(.*)$"
         return re.findall(line, self.path.read_text())
 
-    def wait(self, name, text, kind="lifecycle", timeout=20):
-        wait_until(lambda: text in self.of(name, kind), f"event '{text}' of {name}", timeout)
+    def wait(self, name, text, kind="lifecycle"):
+        wait_until(lambda: text in self.of(name, kind), f"event '{text}' of {name}")

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from .virsh import VirshError
-from .wait import wait_until
+from .wait import PATIENCE, wait_until
 
 COMMAND_LINE = "console=ttyS0 quiet mitigations=off tsc=reliable no_timer_check"
 
@@ -33,7 +33,7 @@ class Console:
         """From now on, only what comes later counts."""
         self.start = self.path.stat().st_size if self.path.exists() else 0
 
-    def wait(self, pattern, timeout=30):
+    def wait(self, pattern, timeout=PATIENCE):
         """The first match of `pattern` since the last mark()."""
         try:
             return wait_until(lambda: re.search(pattern, self.text(), re.M), f"the guest says '{pattern}'", timeout)
@@ -95,14 +95,14 @@ class Guest:
         return path
 
     def wait_ready(self):
-        self.console.wait(r"^GUEST ready:", timeout=300)
+        self.console.wait(r"^GUEST ready:", timeout=600)
 
-    def wait_ticks(self, count=2, timeout=120):
+    def wait_ticks(self, count=2, timeout=PATIENCE):
         """Wait until it has ticked `count` times since the last mark()."""
         return wait_until(lambda: len(self.console.ticks()) >= count and self.console.ticks(),
                           f"{self.name} ticks {count} times", timeout)
 
-    def assert_runs_on(self, timeout=120):
+    def assert_runs_on(self, timeout=PATIENCE):
         """The guest goes on, and has checked all its memory since the last mark()."""
         pages = self.fill * 256
 
@@ -122,7 +122,7 @@ class Guest:
         time.sleep(seconds)
         assert len(self.console.ticks()) == before, "the guest ran on"
 
-    def ask(self, virsh, line, answer, timeout=20):
+    def ask(self, virsh, line, answer, timeout=PATIENCE):
         """Type a line on the guest's serial console; the first match of `answer` that follows.
 
         The terminal stays open until then: QEMU takes note of it once a second, and reads

@@ -7,6 +7,8 @@ import socket
 import struct
 import threading
 
+from .wait import PATIENCE
+
 LIVE = 1
 TUNNELLED = 1 << 2
 CHANGE_PROTECTION = 1 << 8
@@ -153,7 +155,7 @@ class Performing:
         self.thread = threading.Thread(target=run, daemon=True)
         self.thread.start()
 
-    def wait(self, timeout=90):
+    def wait(self, timeout=PATIENCE):
         """The error's text, or None."""
         self.thread.join(timeout)
         assert not self.thread.is_alive(), f"Perform still runs after {timeout} s"
@@ -172,7 +174,7 @@ def listen():
     return listener, f"tcp://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def receive(listener, timeout=60):
+def receive(listener, timeout=PATIENCE):
     """All that the first to connect sends."""
     listener.settimeout(timeout)
     connection, _ = listener.accept()
@@ -205,7 +207,7 @@ def send(uri, stream, secret=None):
     """Send a stream to where Prepare listens; with a secret as Godwit does, and then the
     destination's outcome (status and text) is the answer."""
     host, port = uri.removeprefix("tcp://").rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         if not secret:
             return connection.sendall(stream)
         connection.sendall(struct.pack(">QIIII32sQ", PREFACE_MAGIC, 1, 0, 0, 1, bytes.fromhex(secret), 0))

@@ -116,14 +116,14 @@ class PhaseClient:
         except (BrokenPipeError, ValueError):   # it was killed
             pass
 
-    def answer(self, timeout=60):
+    def answer(self, timeout=180):
         """"ok...", "error..." or "gone"."""
         with self.arrived:
             if not self.arrived.wait_for(lambda: self.answers, timeout):
                 raise TimeoutError(f"the migration's client has no answer after {timeout} s")
             return self.answers[0] if self.answers[0] == "gone" else self.answers.pop(0)
 
-    def do(self, *words, timeout=60):
+    def do(self, *words, timeout=180):
         self.start(*words)
         return self.answer(timeout)
 

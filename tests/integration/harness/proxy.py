@@ -62,7 +62,7 @@ class Proxy:
         other, way = routes[end]
         room = 1 << 20
         if first and self.hold_at is not None and way == self.direction and not self.released.is_set():
-            room = min(room, self.hold_at - self.passed[way])
+            room = min(room, max(0, self.hold_at - self.passed[way]))
         if self.rate and way == "forward":
             room = min(room, self.rate // 50)
             time.sleep(0.02)

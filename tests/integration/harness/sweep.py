@@ -20,9 +20,7 @@ from typing import Callable, NamedTuple
 from .phases import PhaseClient
 from .processes import Process
 from .proxy import Proxy
-from .wait import wait_until
-
-PATIENCE = 180
+from .wait import PATIENCE, wait_until
 
 
 def parent_of(process):
@@ -228,7 +226,7 @@ def at_byte(place, offset, deed, direction="forward"):
         at = offset if isinstance(offset, int) else int(offset * move.stream_bytes)
         proxy = Proxy(move.data_port, hold_at=at, direction=direction)
         move.client.start("perform", move.through(proxy))
-        wait_until(proxy.reached.is_set, f"the data connection reaches byte {at}", timeout=PATIENCE)
+        wait_until(proxy.reached.is_set, f"the data connection reaches byte {at}")
         deed(move)
         proxy.release()
         move.rest()
@@ -352,7 +350,7 @@ def slow_link(deed=None):
         proxy = Proxy(move.data_port, rate=16 << 20)   # faster than the guest writes, but not by much
         move.client.start("perform", move.through(proxy))
         if deed:
-            wait_until(lambda: proxy.passed["forward"] > 1 << 20, "memory is on its way", timeout=PATIENCE)
+            wait_until(lambda: proxy.passed["forward"] > 1 << 20, "memory is on its way")
             deed(move)
         move.rest()
     return Scenario(f"slow_link{'_' + deed.__name__ if deed else ''}", run)

@@ -4,6 +4,7 @@ import os
 import subprocess
 
 from . import build
+from .wait import PATIENCE
 
 
 class VirshError(AssertionError):
@@ -31,7 +32,7 @@ class Virsh:
                                 **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
                                    "stderr": subprocess.PIPE, **options})
 
-    def finish(self, process, timeout=60):
+    def finish(self, process, timeout=PATIENCE):
         """(exit code, stdout, stderr) of what popen() started."""
         try:
             out, err = process.communicate(timeout=timeout)
@@ -41,7 +42,7 @@ class Virsh:
             raise VirshError(f"{' '.join(process.args)}\nstill ran after {timeout} s\n{out}{err}") from error
         return process.returncode, out, err
 
-    def __call__(self, *words, timeout=60):
+    def __call__(self, *words, timeout=PATIENCE):
         """The output of a command that must succeed."""
         process = self.popen(*words)
         code, out, err = self.finish(process, timeout)
@@ -49,7 +50,7 @@ class Virsh:
             raise VirshError(f"{' '.join(process.args)}\nexited with {code}\n{out}{err}")
         return out.strip()
 
-    def fails(self, *words, timeout=60):
+    def fails(self, *words, timeout=PATIENCE):
         """The error message of a command that must fail."""
         process = self.popen(*words)
         code, out, err = self.finish(process, timeout)

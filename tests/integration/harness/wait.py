@@ -2,8 +2,10 @@
 """Waiting for something to become true."""
 import time
 
+PATIENCE = 180   # seconds: what takes longer hangs, on the busiest machine too
 
-def wait_until(condition, what, timeout=20, interval=0.02):
+
+def wait_until(condition, what, timeout=PATIENCE, interval=0.02):
     """The first true value of `condition()`; TimeoutError names `what` was waited for."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
