@@ -15,7 +15,7 @@ using Kept = godwit::engine::DeviceState;
 
 namespace {
 
-struct DeviceState : testing::Test {
+struct ReadDeviceState : testing::Test {
     void SetUp() override
     {
         int ends[2];
@@ -28,7 +28,7 @@ struct DeviceState : testing::Test {
 
 } // namespace
 
-TEST_F(DeviceState, IsReadToTheEndWhileItIsWritten)
+TEST_F(ReadDeviceState, IsReadToTheEndWhileItIsWritten)
 {
     DeviceStateReader reader(read.get());
     ASSERT_TRUE(reader.start());
@@ -42,7 +42,7 @@ TEST_F(DeviceState, IsReadToTheEndWhileItIsWritten)
     EXPECT_EQ(godwit::tests::textOf(*state), std::string(3 << 20, 'q'));
 }
 
-TEST_F(DeviceState, MustNotBeEmpty)
+TEST_F(ReadDeviceState, MustNotBeEmpty)
 {
     DeviceStateReader reader(read.get());
     ASSERT_TRUE(reader.start());
@@ -50,7 +50,7 @@ TEST_F(DeviceState, MustNotBeEmpty)
     EXPECT_FALSE(reader.finish());
 }
 
-TEST_F(DeviceState, DoesNotHoldUpAFailureElsewhere)
+TEST_F(ReadDeviceState, DoesNotHoldUpAFailureElsewhere)
 {
     // The state's end never comes: only its destruction ends the reader.
     DeviceStateReader reader(read.get());
