@@ -116,7 +116,8 @@ class Demand(DemandCase):
             os.truncate(self.image, len(content) // 8)
             self.complete_or_stalled()
             events.wait("guest", "Suspended I/O Error")
-            self.assertTrue([text for text in events.of("guest", "io-error-reason") if str(self.image) in text])
+            wait_until(lambda: [text for text in events.of("guest", "io-error-reason") if str(self.image) in text],
+                       "the image is named")
         self.assertRegex(self.virsh.fails("resume", "guest"), "bytes long")
         self.assertEqual(state(self.virsh, "guest"), STALLED)
         with self.image.open("r+b") as file:
@@ -309,7 +310,7 @@ class Fallback(DemandCase):
         guest.console.mark()
         self.virsh("restore", self.image)
         self.assertEqual(self.how(), "full")
-        self.assertEqual(self.helpers(), [])
+        wait_until(lambda: not self.helpers(), "no helper is left")
         guest.assert_runs_on()
 
     def with_setting(self, **setting):

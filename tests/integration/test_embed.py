@@ -38,7 +38,7 @@ class Embed(unittest.TestCase):
         image = self.work.images / "image"
         self.virsh("save", "guest", image)
         self.assertEqual(state(self.virsh, "guest")[0], "shut off")
-        self.assertEqual(self.work.processes(), set())
+        wait_until(lambda: not self.work.processes(), "no process is left")
         self.guest.console.mark()
         self.virsh("restore", image)
         self.guest.assert_runs_on()
@@ -71,7 +71,7 @@ class Embed(unittest.TestCase):
         self.guest.wait_ready()
         self.guest.ask(self.virsh, "poweroff", "GUEST powers off")
         wait_until(lambda: state(self.virsh, "guest")[0] == "shut off", "the guest is off")
-        self.assertEqual(self.work.processes(), set())
+        wait_until(lambda: not self.work.processes(), "no process is left")
 
     def test_autostart_happens_once(self):
         self.virsh("define", self.guest.file())

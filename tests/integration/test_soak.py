@@ -63,9 +63,10 @@ class Soak(Case):
             host.virsh("desc", guest.name, "no job is left behind")
         wait_until(lambda: {daemon: self.descriptors(daemon) for daemon in self.hosts} == before,
                    "each daemon has as many descriptors as before")
-        self.assertEqual([process for process in self.work.processes() if process.name == "godwit-helper"], [])
+        wait_until(lambda: not [process for process in self.work.processes() if process.name == "godwit-helper"],
+                   "no helper is left")
         for daemon in self.hosts:
-            self.assertEqual(daemon.busy_migration_ports(), [])
+            wait_until(lambda daemon=daemon: not daemon.busy_migration_ports(), "nobody listens any more")
             self.assertLess(self.resident(daemon), resident[daemon] * GROWTH)
 
     def move_all(self, guests, chosen=None):
