@@ -32,6 +32,7 @@ GuestFacts GuestFacts::of(const virDomainDef *def)
     while (facts.serials < static_cast<int>(def->nserials) &&
            def->serials[facts.serials]->source->type == VIR_DOMAIN_CHR_TYPE_PTY)
         facts.serials++;
+    facts.xenConsole = def->nconsoles && def->consoles[0]->targetType != VIR_DOMAIN_CHR_CONSOLE_TARGET_TYPE_SERIAL;
     facts.maxMemoryKib = virDomainDefGetMemoryInitial(def);
     return facts;
 }
@@ -297,8 +298,7 @@ static std::string terminal(Context &context, uint32_t domid, int number, libxl_
 
 void XenGuest::readTerminals(Context &context, uint32_t domid)
 {
-    const bool hvm = facts_.osType == VIR_DOMAIN_OSTYPE_HVM;
-    std::string pv = hvm ? std::string() : terminal(context, domid, 0, LIBXL_CONSOLE_TYPE_PV);
+    std::string pv = facts_.xenConsole ? terminal(context, domid, 0, LIBXL_CONSOLE_TYPE_PV) : std::string();
     std::vector<std::string> serials;
     for (int i = 0; i < facts_.serials; i++)
         serials.push_back(terminal(context, domid, i, LIBXL_CONSOLE_TYPE_SERIAL));

@@ -33,6 +33,7 @@ struct GuestFacts {
     int osType = 0;
     int onPoweroff = 0, onReboot = 0, onCrash = 0;
     int serials = 0;                  ///< serial ports with a terminal, before the first without
+    bool xenConsole = false;          ///< its first console is Xen's own, not a serial port
     unsigned long long maxMemoryKib = 0;
 
     static GuestFacts of(const virDomainDef *def);
