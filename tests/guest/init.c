@@ -6,7 +6,7 @@
  *   rate=N      write to N pages of it each second (default 0)
  *   tick=N      tell how things are every N milliseconds (default 500)
  *   pulse=N     write a byte to the second serial port every N milliseconds
- *   directio=N  read and check N MiB of the first virtio disk with O_DIRECT, forever
+ *   directio=N  read and check N MiB of the first virtio or Xen disk with O_DIRECT, forever
  *
  * Lines on the console:
  *   GUEST ready: ...         it has filled its memory and begins
@@ -130,7 +130,7 @@ static volatile uint64_t *startDiskGuard(uint64_t mebibytes)
         return NULL;
     }
     if (fork() == 0)
-        guardDisk("/dev/vda", mebibytes, blocks);
+        guardDisk(access("/dev/xvda", F_OK) == 0 ? "/dev/xvda" : "/dev/vda", mebibytes, blocks);
     return blocks;
 }
 

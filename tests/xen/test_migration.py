@@ -90,6 +90,33 @@ class Migration(Moving):
         # Not live: the distribution's hypervisor finds no dirty pages of such guests.
         self.move(kind="pv")
 
+    def test_the_destinations_hook_script(self):
+        script = "/etc/libvirt/hooks/libxl"
+        self.destination.run("mkdir -p /etc/libvirt/hooks")
+        self.destination.write(script, """#!/bin/bash
+            [ "$2" = migrate ] || exit 0
+            echo "$1 $2 $3" >> /tmp/calls
+            sed "$(cat /tmp/change)" """)
+        self.destination.run(f"chmod +x {script}; rm -f /tmp/calls")
+        self.destination.use_driver("godwit")
+        self.addCleanup(self.destination.use_driver, "godwit")
+        self.addCleanup(self.destination.run, f"rm {script}")
+        guest, console = self.running_guest(self.source, kind="pv")
+        for change, complaint in (("q1", "Hook script"),
+                                  ("s,<vcpu\\([^>]*\\)>1<,<vcpu\\1>2<,", "what the hook script makes of")):
+            with self.subTest(change):
+                self.destination.write("/tmp/change", change)
+                self.assertIn(complaint, self.source.virsh_fails("migrate", guest.name, TARGET))
+                self.assertEqual(self.state(self.source, guest)[0], "running")
+                self.assertIsNone(self.state(self.destination, guest))
+        self.destination.write("/tmp/change", "s,<on_crash>destroy,<on_crash>preserve,")
+        there = self.console(self.destination, guest)
+        self.source.virsh("migrate", guest.name, TARGET)
+        self.assertIn("<on_crash>preserve", self.destination.virsh("dumpxml", guest.name))
+        self.assertEqual(self.destination.run("cat /tmp/calls").splitlines(), ["guest migrate begin"] * 3)
+        self.assert_runs_on(guest, there)
+        self.assert_never_ran_twice(console, there)
+
     def test_an_hvm_guest(self):
         self.move("--live", kind="hvm", memory=160)
 

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Guests on Xen into images and back, by Godwit; and what becomes of them when that fails."""
+import re
+
 from lab.case import Case
 from lab.guest import Guest, silent_kernel, wait_until
 
 IMAGE = "/tmp/guest.image"
+DISK = "/var/tmp/resumed.img"
 
 
 class Save(Case):
@@ -101,3 +104,60 @@ class Save(Case):
                 self.source.virsh_fails("restore", IMAGE)
                 self.assertIsNone(self.state(self.source, guest))
                 self.assertEqual(self.source.run("xl list | wc -l"), "2")
+
+
+class Resume(Case):
+    """What a guest sees of its resumption: tests/hypervisor/xen/resume.cpp suspends and resumes it, since no path
+    of the driver resumes slowly. Nobody else may watch it meanwhile."""
+    # What its kernel says of each device that it connects.
+    reconnected = (r"xen_netfront: backend", r"Setting capacity to", r"xen: --> irq=")
+
+    def resume(self, guest, mode, run):
+        number = self.source.virsh("domid", guest.name)
+        path = self.define_file(self.source, guest)
+        self.source.use_driver("none")
+        try:
+            return run(f"/lab/resume {mode} {number} {path}")
+        finally:
+            self.source.use_driver("godwit")
+
+    def assert_all_works(self, guest, console):
+        """Memory, disk, network card and console; from now on."""
+        blocks = lambda: int((re.findall(r" disk (\d+)", console.text()) or ["0"])[-1])
+        self.assertEqual(self.state(self.source, guest)[0], "running")
+        self.assert_runs_on(guest, console)
+        guest.ask(self.source, console, "echo still here", r"^still here")
+        before = wait_until(blocks, "it tells of its disk")
+        wait_until(lambda: blocks() > before, "the disk gives blocks")
+        self.source.run("busybox ping6 -c 1 -w 120 -I xenbr0 fe80::216:3eff:fe0f:2")
+
+    def test_an_hvm_guest_sees_which(self):
+        self.source.run(f"truncate -s 16M {DISK}")
+        self.addCleanup(self.source.run, f"rm {DISK}")
+        guest = Guest(name="resumed", kind="hvm", memory=160, options="loglevel=7 directio=1", devices=f"""
+            <disk type='file' device='disk'><driver name='phy' type='raw'/><source file='{DISK}'/>
+              <target dev='xvda' bus='xen'/></disk>
+            <interface type='bridge'><mac address='00:16:3e:0f:00:02'/><source bridge='xenbr0'/>
+              <model type='netfront'/></interface>""")
+        console = self.start(self.source, guest)
+        self.assert_all_works(guest, console)
+        for mode in ("fast", "slow"):
+            with self.subTest(mode):
+                console.mark()
+                begin = console.start
+                self.assertIn("running", self.resume(guest, mode, self.source.run))
+                console.wait(r"Restarting tasks")
+                self.assert_all_works(guest, console)
+                console.start = begin
+                for sign in self.reconnected:
+                    self.assertEqual(bool(re.search(sign, console.text())), mode == "slow", sign)
+                self.assert_never_ran_twice(console)
+
+    def test_other_guests_are_resumed_fast_only(self):
+        for kind in ("pv", "pvh"):
+            with self.subTest(kind):
+                guest, console = self.running_guest(self.source, kind=kind)
+                self.assertIn("slow resume", self.resume(guest, "slow", self.source.fails))
+                self.assertEqual(self.state(self.source, guest)[0], "running")
+                self.assert_runs_on(guest, console)
+                self.source.virsh("destroy", guest.name)

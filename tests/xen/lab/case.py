@@ -71,7 +71,7 @@ class Case(unittest.TestCase):
         """A guest that runs and checks its memory, and its console there: booted once per host and
         kind, restored from an image of that moment afterwards, which takes a fraction of the time."""
         guest = Guest(**options)
-        image = f"/var/tmp/booted-{guest.name}-{guest.kind}-{guest.memory}-{guest.rate}"
+        image = f"/var/tmp/booted-{guest.name}-{guest.kind}-{guest.memory}-{guest.rate}-{guest.vcpus}"
         if node.call(f"test -e {image}")[0]:
             self.start(node, guest)
             node.virsh("save", guest.name, image)

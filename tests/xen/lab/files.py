@@ -31,6 +31,7 @@ def make(path, build, image):
         for folder in ("etc", "lab", "usr"):
             archive.add(DOM0 / folder, folder, filter=owned_by_root)
         archive.add(destination, ".", filter=owned_by_root)
+        archive.add(build / "tests/hypervisor/xen_resume", "lab/resume", filter=owned_by_root)
         archive.add(image.folder / "kernel/vmlinuz", "guest/vmlinuz")
         archive.add(image.guest_initrd, "guest/initrd")
         module = next(destination.rglob("libvirt_driver_godwit.so")).relative_to(destination)

@@ -87,12 +87,13 @@ def ticks(text):
 
 
 class Guest:
-    def __init__(self, name="guest", kind="pvh", memory=128, fill=16, rate=200, vcpus=1, devices="", kernel=None):
+    def __init__(self, name="guest", kind="pvh", memory=128, fill=16, rate=200, vcpus=1, devices="", kernel=None,
+                 options=""):
         self.name, self.kind, self.memory, self.vcpus, self.devices = name, kind, memory, vcpus, devices
         self.fill, self.rate = fill, rate
         self.os = OS[kind] if kernel is None else re.sub("<kernel>.*</kernel>", f"<kernel>{kernel}</kernel>", OS[kind])
         self.uuid = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{kind}.lab"))
-        self.command_line = f"console=hvc0 loglevel=4 mitigations=off fill={fill} rate={rate}"
+        self.command_line = f"console=hvc0 loglevel=4 mitigations=off fill={fill} rate={rate} {options}"
 
     def xml(self, **changes):
         """The domain's definition; changes replace attributes for this one text."""
