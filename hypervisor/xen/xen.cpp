@@ -11,8 +11,10 @@
 #include "hypervisor/xen/native.h"
 #include "hypervisor/xen/xenstored.h"
 
+#include <memory>
 #include <mutex>
 #include <regex>
+#include <span>
 
 namespace godwit::hypervisor {
 
@@ -338,14 +340,24 @@ Result<std::shared_ptr<Guest>> Xen::receive(ReceiveRequest request)
     return std::shared_ptr<Guest>(std::move(made.guest));
 }
 
+/// By its UUID, not by the number last noted: a daemon may have died while it made the domain, or made it anew.
+static Result<uint32_t> findDomain(Context &context, const unsigned char *uuid)
+{
+    int count = 0;
+    const auto release = [&count](libxl_dominfo *domains) { libxl_dominfo_list_free(domains, count); };
+    const std::unique_ptr<libxl_dominfo, decltype(release)> domains(libxl_list_domain(context, &count), release);
+    if (!domains)
+        return context.failure(ERROR_FAIL, tr("cannot list Xen's domains"));
+    for (const libxl_dominfo &domain : std::span(domains.get(), static_cast<size_t>(count)))
+        if (!domain.dying && memcmp(libxl_uuid_bytearray_const(&domain.uuid), uuid, VIR_UUID_BUFLEN) == 0)
+            return domain.domid;
+    return makeError(ErrorCode::NoDomain, "%s", tr("the guest ended while nobody watched"));
+}
+
 Result<std::shared_ptr<Guest>> Xen::adopt(CreateRequest request, const GuestStatus &)
 {
     auto context = TRY(Context::open());
-    const auto domid = static_cast<uint32_t>(request.def->id);
-    DomainInfo state;
-    if (libxl_domain_info(*context, state.get(), domid) != 0 ||
-        memcmp(libxl_uuid_bytearray(&state->uuid), request.def->uuid, VIR_UUID_BUFLEN) != 0 || state->dying)
-        return makeError(ErrorCode::NoDomain, "%s", tr("the guest ended while nobody watched"));
+    const uint32_t domid = TRY(findDomain(*context, request.def->uuid));
     GraphicsPorts none;
     auto guest = std::make_shared<XenGuest>(guestHost(), GuestFacts::of(request.def), request.listener, std::move(none));
     TRY(guest->attach(domid));
