@@ -7,10 +7,8 @@
 #include "hypervisor/machine/pending_memory.h"
 #include "hypervisor/machine/transfer.h"
 
-#include <sys/resource.h>
 #include <system_error>
 #include <thread>
-#include <unistd.h>
 
 namespace godwit::hypervisor::machine {
 
@@ -51,14 +49,11 @@ MachineGuest::MachineGuest(std::shared_ptr<EventLoop> loop, GuestFacts facts, Pr
 }
 
 /// Whoever closes a RAM file last frees its pages, which takes some 0.15 s per GiB of processor time:
-/// nobody waits for that, be it the event loop or a client, and it waits for everybody.
+/// nobody waits for that, be it the event loop or a client.
 static void closeAside(UniqueFd ram)
 {
     try {
-        std::thread([ram = std::move(ram)]() mutable {
-            (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19);
-            ram.reset();
-        }).detach();
+        std::thread([ram = std::move(ram)]() mutable { ram.reset(); }).detach();
     } catch (const std::system_error &) {
         // Without a thread it was closed with its task.
     }
