@@ -20,7 +20,7 @@ def kvm_works(work):
             "-m", "96", "-kernel", work.kernel, "-initrd", work.initrd, "-append", COMMAND_LINE, "-no-reboot",
             "-serial", "stdio"]
     with subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as qemu:
-        timer = threading.Timer(30, qemu.kill)
+        timer = threading.Timer(15, qemu.kill)
         timer.start()
         booted = any(b"GUEST ready" in text for text in qemu.stdout)
         timer.cancel()
