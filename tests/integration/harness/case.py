@@ -5,6 +5,7 @@ import unittest
 
 from .daemon import Daemon
 from .guest import Guest
+from .virsh import VirshError
 from .wait import wait_until
 from .workspace import Workspace
 
@@ -55,10 +56,18 @@ class Case(unittest.TestCase):
         for daemon in self.hosts:
             if daemon.process.poll() is not None:
                 daemon.start()
-            for name in daemon.virsh("list", "--name").split():
-                daemon.virsh("destroy", name)
-            for name in daemon.virsh("list", "--all", "--name").split():
-                daemon.virsh("undefine", name, "--managed-save")
+            self.for_all(daemon, ["list", "--name"], "destroy")
+            self.for_all(daemon, ["list", "--all", "--name"], "undefine", "--managed-save")
+
+    @staticmethod
+    def for_all(daemon, listed, command, *flags):
+        """A command for each domain that `listed` names; one that has gone by itself needs none."""
+        for name in daemon.virsh(*listed).split():
+            try:
+                daemon.virsh(command, name, *flags)
+            except VirshError:
+                if name in daemon.virsh(*listed).split():
+                    raise
 
     def check_nothing_is_left(self):
         def leaks():

@@ -126,10 +126,11 @@ class Daemon:
 
     def files(self):
         """Everything in its state, run, save and config directories, by path, except for
-        what is the daemon's own and not a domain's."""
-        return {str(path.relative_to(self.base)) for key in ("config", "state", "run", "save")
-                for path in self.folder(key).rglob("*")
-                if not path.is_dir() and path.name not in ("lock", "autostarted")}
+        what is the daemon's own and not a domain's. A folder may go meanwhile."""
+        return {os.path.join(os.path.relpath(folder, self.base), name)
+                for key in ("config", "state", "run", "save")
+                for folder, _, names in os.walk(self.folder(key))
+                for name in names if name not in ("lock", "autostarted")}
 
     def busy_migration_ports(self):
         ours = range(self.first_migration_port, self.first_migration_port + MIGRATION_PORTS)

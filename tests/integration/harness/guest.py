@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The test guest: its domain XML, and what it says on its console."""
+import errno
 import os
 import re
 import time
@@ -135,8 +136,9 @@ class Guest:
             try:
                 while os.read(fd, 4096):
                     pass  # or the guest would wait for room to write
-            except BlockingIOError:
-                pass
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EIO):   # nothing yet; its QEMU has ended
+                    raise
             later = "\n".join(self.console.text().split("\n")[start:])
             return re.search(answer, later, re.M)
         try:
@@ -148,14 +150,16 @@ class Guest:
 
 def state(virsh, name):
     """(state, reason) of a domain, or None if there is none."""
-    if name not in virsh("list", "--all", "--name").split():
+    def known():
+        return name in virsh("list", "--all", "--name").split()
+    if not known():
         return None
     try:
         return re.fullmatch(r"(.*) \((.*)\)", virsh("domstate", name, "--reason")).groups()
-    except VirshError as error:
-        if "failed to get domain" in str(error):
-            return None   # it ended between the two
-        raise
+    except VirshError:
+        if known():
+            raise
+        return None   # it ended between the two
 
 
 def parsed(virsh, name, *flags):

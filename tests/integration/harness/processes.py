@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Processes of one test run: found by the run's own directory, ended by their ids."""
+import contextlib
 import os
 import re
 import signal
@@ -30,8 +31,9 @@ class Process(NamedTuple):
 
     def kill(self, number=signal.SIGKILL):
         """Send a signal, to this very process only."""
-        if self.alive():
-            os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):   # it may end between the two
+            if self.alive():
+                os.kill(self.pid, number)
 
     def wait_gone(self):
         wait_until(lambda: not self.alive(), f"process {self.pid} ({self.name}) is gone", interval=0.01)
