@@ -23,6 +23,7 @@ using namespace base;
 static constexpr uint64_t runPages = 128;      // one worker's helping
 static constexpr uint64_t nearbyPages = 16;    // read with a touched page: it is likely to be next
 static constexpr unsigned faultThreads = 2;
+static constexpr int endPatienceMs = 30'000;   // for a process whose memory is gone already
 
 /// What a fault thread reads into; aligned for direct I/O.
 struct PageServer::Buffer {
@@ -264,8 +265,7 @@ Result<void> PageServer::put(uint64_t page, std::span<const std::byte> data)
             wake(page + done / pageSize, 1);
             done += pageSize;
         } else if (failure == ESRCH) {
-            guestIsGone();
-            return gone();
+            return waitForEnd();
         } else if (failure != EAGAIN && failure != EINTR) {
             return systemError(failure, tr("cannot give the guest a page"));
         }
@@ -283,7 +283,7 @@ Result<void> PageServer::finish()
 {
     uffdio_range range{mapping_.address, mapping_.pages * pageSize};
     if (::ioctl(faults_, UFFDIO_UNREGISTER, &range) < 0)
-        return errno == ESRCH ? gone() : systemError(errno, tr("cannot end the restore on demand"));
+        return errno == ESRCH ? waitForEnd() : systemError(errno, tr("cannot end the restore on demand"));
     uffdio_register tracking{};
     tracking.range = range;
     tracking.mode = UFFDIO_REGISTER_MODE_WP;
@@ -369,6 +369,15 @@ void PageServer::guestIsGone()
         gone_ = true;
     }
     changed_.notify_all();
+}
+
+Error PageServer::waitForEnd()
+{
+    pollfd process{process_.get(), POLLIN, 0};
+    while (::poll(&process, 1, endPatienceMs) < 0 && errno == EINTR) {
+    }
+    guestIsGone();
+    return gone();
 }
 
 Error PageServer::gone() const

@@ -79,6 +79,8 @@ private:
     void report(uint64_t page, const base::Error &why);
     base::Result<void> waitForRetry(uint64_t attempt, uint64_t page, const base::Error &why);
     void guestIsGone();
+    /// The guest's memory goes before its process does: who hears of it shall find both gone.
+    base::Error waitForEnd();
     base::Error gone() const;
 
     const MemoryMap &memory_;

@@ -132,6 +132,8 @@ void PendingMemory::guestGone()
     {
         std::lock_guard lock(mutex_);
         guestGone_ = true;
+        if (helper_)
+            helper_->kill();   // it may be in the middle of a slow read
         if (state_ != State::Complete) {
             state_ = State::Lost;
             why_ = makeError(ErrorCode::OperationFailed, "%s", tr("the guest is gone"));
