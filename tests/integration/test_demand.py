@@ -228,9 +228,13 @@ class Demand(DemandCase):
         self.assert_whole(guest)
 
     def test_a_guest_that_ends_meanwhile_takes_its_helper_along(self):
-        guest = self.restored()
-        guest.ask(self.virsh, "poweroff", "GUEST powers off")
-        wait_until(lambda: state(self.virsh, "guest") is None and not self.helpers(), "all is gone")
+        with Events(self.source) as events:
+            guest = self.restored()
+            guest.ask(self.virsh, "poweroff", "GUEST powers off")
+            wait_until(lambda: state(self.virsh, "guest") is None and not self.helpers(), "all is gone")
+            events.wait("guest", "Stopped Shutdown")
+        self.assertEqual([text for text in events.of("guest") if "I/O Error" in text], [])
+        self.assertEqual(events.of("guest", "io-error-reason"), [])
 
 
 @unittest.skipUnless(brings_pages(), "this user may not bring pages on demand")
