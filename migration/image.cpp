@@ -8,6 +8,7 @@
 #include "domain/host.h"
 #include "domain/job.h"
 #include "domain/lifecycle.h"
+#include "migration/travel_xml.h"
 
 namespace godwit::migration {
 
@@ -22,20 +23,6 @@ using domain::AsyncJob;
 using domain::Domain;
 using domain::Host;
 using hypervisor::StreamKind;
-
-/// The XML that goes into an image: the live definition with its secrets.
-static Result<std::string> imageXml(Domain &domain, const std::string &replacement)
-{
-    constexpr unsigned format = VIR_DOMAIN_DEF_FORMAT_SECURE | VIR_DOMAIN_DEF_FORMAT_MIGRATABLE;
-    Host &host = domain.host();
-    if (replacement.empty())
-        return std::string(TRY(host.format(domain.def(), format)).get());
-    conf::DomainDef def = TRY(host.parse(replacement.c_str(), VIR_DOMAIN_DEF_PARSE_INACTIVE));
-    conf::DomainDef own(virDomainDefCopy(domain.def(), host.xmlOption(), nullptr, true));
-    if (!own || !virDomainDefCheckABIStability(own.get(), def.get(), host.xmlOption()))
-        return conf::takeLibvirtError();
-    return std::string(TRY(host.format(def.get(), format)).get());
-}
 
 static hypervisor::ImageIndex toHypervisor(const stream::AlignedIndex &index)
 {
@@ -63,7 +50,7 @@ Result<void> saveDomain(Domain &domain, const std::string &path, const SaveOptio
     auto job = TRY(AsyncJob::begin(domain, VIR_ASYNC_JOB_SAVE, VIR_DOMAIN_JOB_OPERATION_SAVE, 0));
     auto guest = TRY(domain.guest());
     const bool ran = domain.state() == VIR_DOMAIN_RUNNING;
-    const std::string xml = TRY(imageXml(domain, options.xml));
+    const std::string xml = TRY(travelXml(domain, options.xml));
     bool stopped = false;
     Rollback rollback;
     if (ran) {

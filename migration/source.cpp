@@ -11,6 +11,7 @@
 #include "migration/recovery.h"
 #include "migration/safety.h"
 #include "migration/tls.h"
+#include "migration/travel_xml.h"
 #include "migration/tunnel.h"
 #include "migration/verdict.h"
 
@@ -66,20 +67,6 @@ void leavePaused(Domain &domain, const base::Error &cause)
 {
     if (auto job = AsyncJob::resume(domain, VIR_ASYNC_JOB_MIGRATION_OUT))
         stayPaused(domain, **job, cause);
-}
-
-/// The XML that goes to the destination.
-static Result<std::string> outgoingXml(Domain &domain, const std::string &replacement)
-{
-    constexpr unsigned format = VIR_DOMAIN_DEF_FORMAT_SECURE | VIR_DOMAIN_DEF_FORMAT_MIGRATABLE;
-    Host &host = domain.host();
-    if (replacement.empty())
-        return std::string(TRY(host.format(domain.def(), format)).get());
-    conf::DomainDef def = TRY(host.parse(replacement.c_str(), VIR_DOMAIN_DEF_PARSE_INACTIVE));
-    conf::DomainDef own(virDomainDefCopy(domain.def(), host.xmlOption(), nullptr, true));
-    if (!own || !virDomainDefCheckABIStability(own.get(), def.get(), host.xmlOption()))
-        return conf::takeLibvirtError();
-    return std::string(TRY(host.format(def.get(), format)).get());
 }
 
 /// The persistent definition that PERSIST_DEST shall store there; empty: as the live one.
@@ -160,7 +147,7 @@ Result<BeginReply> begin(Domain &domain, const Request &request)
                                    request.flags));
     TRY(isOffline(request) ? checkOffline(domain, request) : checkMovable(domain, request));
     BeginReply reply;
-    reply.xml = TRY(outgoingXml(domain, request.xml));
+    reply.xml = TRY(travelXml(domain, request.xml));
     reply.cookie = TRY(makeCookie(domain));
     reply.cookie.extension->abilities = offerFor(request);
     reply.cookie.extension->persistentXml = TRY(outgoingPersistentXml(domain, request));
