@@ -4,6 +4,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "base/strprintf.h"
+#include "hypervisor/machine/aside.h"
 #include "hypervisor/machine/guest.h"
 #include "hypervisor/machine/transfer.h"
 
@@ -51,6 +52,8 @@ PendingMemory::~PendingMemory()
 {
     if (helper_ && !guestGone_ && (state_ == State::Serving || state_ == State::Stalled))
         helper_->leave();
+    // To collect a helper takes until it has ended, and to close an image that was removed until it is freed.
+    dropAside(std::pair(std::move(helper_), std::move(supply_)));
 }
 
 // ---- what the helper says: the event thread ----------------------------------------------------
