@@ -45,17 +45,23 @@ void raiseNetwork(void)
     close(fd);
 }
 
-struct Inputs openInputs(void)
+struct Inputs noInputs(void)
 {
-    struct Inputs inputs = {.count = 0};
+    struct Inputs inputs;
+    for (int i = 0; i < maxInputs; i++)
+        inputs.fds[i] = -1;
+    return inputs;
+}
+
+void openInputs(struct Inputs *inputs)
+{
     for (int i = 0; i < maxInputs; i++) {
         char path[64];
+        if (inputs->fds[i] >= 0)
+            continue;
         snprintf(path, sizeof path, "/dev/input/event%d", i);
-        const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-        if (fd >= 0)
-            inputs.fds[inputs.count++] = fd;
+        inputs->fds[i] = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     }
-    return inputs;
 }
 
 /* Print "LABEL NAME VALUE" for each entry of `folder`, VALUE being the first line of the

@@ -6,8 +6,7 @@
 enum { maxInputs = 16 };
 
 struct Inputs {
-    int fds[maxInputs];
-    int count;
+    int fds[maxInputs]; /* below 0: not there (yet) */
 };
 
 /* Load every module in `folder`, in the order of the names. */
@@ -16,8 +15,12 @@ void loadModules(const char *folder);
 /* Bring the first network card up: its IPv6 stack then sends a few packets by itself. */
 void raiseNetwork(void);
 
-/* Open every input device: keyboards, tablets, the power button. */
-struct Inputs openInputs(void);
+/* No input device is open. */
+struct Inputs noInputs(void);
+
+/* Open every input device that is not: keyboards, tablets, the power button. The kernel finds
+ * some of them a while after it has started us. */
+void openInputs(struct Inputs *inputs);
 
 /* Print a line for each disk, network card, input device and virtio port, and for the
  * random number generator if it gives bytes; then "devices end". */

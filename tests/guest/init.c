@@ -63,7 +63,8 @@ static _Noreturn void leave(int how, const char *reason)
 {
     printf("GUEST %s: %s\n", how == RB_POWER_OFF ? "powers off" : "reboots", reason);
     kill(-1, SIGKILL); /* the disk guard, if any */
-    usleep(50000); /* the line is on its way out of the serial port */
+    tcdrain(STDOUT_FILENO); /* the line has left the serial port */
+    usleep(50000);          /* and reaches whoever reads it there */
     reboot(how);
     for (;;)
         pause();
@@ -197,12 +198,12 @@ static void printTick(uint64_t number, uint64_t longestGap, const struct Memory 
 static void waitAndServe(const struct Inputs *inputs, int agent, struct Memory *memory)
 {
     struct pollfd polled[maxInputs + 1] = {{.fd = STDIN_FILENO, .events = POLLIN}};
-    for (int i = 0; i < inputs->count; i++)
+    for (int i = 0; i < maxInputs; i++)
         polled[i + 1] = (struct pollfd){.fd = inputs->fds[i], .events = POLLIN};
-    if (poll(polled, inputs->count + 1, restMilliseconds) > 0) {
+    if (poll(polled, maxInputs + 1, restMilliseconds) > 0) {
         if (polled[0].revents & POLLIN)
             readConsole(memory);
-        for (int i = 0; i < inputs->count; i++)
+        for (int i = 0; i < maxInputs; i++)
             if (polled[i + 1].revents & POLLIN)
                 readInput(inputs->fds[i]);
     }
@@ -215,10 +216,9 @@ static void waitAndServe(const struct Inputs *inputs, int agent, struct Memory *
         leave(RB_POWER_OFF, "asked of the kernel");
 }
 
-static _Noreturn void guard(const struct Options *options, struct Memory *memory)
+static _Noreturn void guard(const struct Options *options, struct Memory *memory, struct Inputs *inputs)
 {
     volatile uint64_t *blocks = options->directio ? startDiskGuard(options->directio) : NULL;
-    const struct Inputs inputs = openInputs();
     const int agent = openAgentPort();
     uint64_t last = milliseconds(), longestGap = 0;
     uint64_t tick = last / options->tick, owedWrites = 0, owedChecks = 0;
@@ -239,8 +239,9 @@ static _Noreturn void guard(const struct Options *options, struct Memory *memory
             tick = now / options->tick;
             printTick(tick, longestGap, memory, blocks);
             longestGap = 0;
+            openInputs(inputs);
         }
-        waitAndServe(&inputs, agent, memory);
+        waitAndServe(inputs, agent, memory);
     }
 }
 
@@ -262,7 +263,10 @@ int main(void)
     struct Memory memory = makeMemory(options.fill);
     if (memory.pages == 0 && options.fill != 0)
         printf("GUEST has no %llu MiB of memory to guard\n", (unsigned long long)options.fill);
+    /* Who reads that it is ready may press the power button at once. */
+    struct Inputs inputs = noInputs();
+    openInputs(&inputs);
     printf("GUEST ready: guards %llu MiB, writes to %llu pages a second, %d vCPUs\n",
            (unsigned long long)(memory.pages >> 8), (unsigned long long)options.rate, get_nprocs());
-    guard(&options, &memory);
+    guard(&options, &memory, &inputs);
 }

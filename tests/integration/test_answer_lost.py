@@ -86,7 +86,7 @@ class AnswerLost(Case):
 
     def test_a_source_whose_guest_dies_lets_the_destination_go(self):
         move = self.sent()
-        for qemu in move.qemus(self.source):
+        for qemu in self.source.qemus():
             qemu.kill()
         wait_until(lambda: state(self.source.virsh, "guest") is None, "it is gone here")
         move.must("finish")

@@ -15,6 +15,7 @@ from harness.gate import Gate
 from harness.guest import state
 from harness.wait import wait_until
 
+
 def brings_pages():
     """Whether the kernel lets us answer whatever touches a page, itself included."""
     fd = ctypes.CDLL(None, use_errno=True).syscall(USERFAULTFD, os.O_CLOEXEC)
@@ -51,6 +52,10 @@ class DemandCase(Case):
     def helpers(self):
         return [process for process in self.work.processes() if process.name.startswith("godwit-helper")]
 
+    def one_helper(self):
+        """The only helper, once one before it has left."""
+        return wait_until(lambda: len(found := self.helpers()) == 1 and found, "one helper is there")
+
     def restored(self, *flags, **options):
         """A guest most of whose memory is still in self.image."""
         guest = self.running_guest(self.source, **options)
@@ -82,8 +87,7 @@ class Demand(DemandCase):
         guest = self.restored()
         self.assertEqual(self.how(), "on-demand")
         self.assertEqual(state(self.virsh, "guest"), ("running", "restored"))
-        helpers = self.helpers()
-        self.assertEqual(len(helpers), 1)
+        helpers = self.one_helper()
         guest.assert_runs_on()   # it checks all it has, with nothing but what it touches
         self.assertEqual(self.helpers(), helpers, "the one that began goes on")
         self.assertNotIn("cannot be read", self.source.log.read_text()[logged:])
@@ -172,7 +176,7 @@ class Demand(DemandCase):
             helper.kill()
         self.stalled()
         self.virsh("resume", "guest")
-        self.assertEqual(len(self.helpers()), 1)
+        self.one_helper()
         guest.console.mark()
         guest.assert_runs_on()
         self.assert_whole(guest)
@@ -187,7 +191,7 @@ class Demand(DemandCase):
         self.assertEqual(state(self.virsh, "guest")[0], "running")
         guest.console.mark()
         guest.assert_runs_on()
-        self.assertEqual(len(self.helpers()), 1)
+        self.one_helper()
         self.assert_whole(guest)
 
     def test_memory_that_is_complete_before_the_daemon_comes_back(self):

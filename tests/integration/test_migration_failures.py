@@ -9,7 +9,7 @@ import socket
 from harness import tap
 from harness.case import Case
 from harness.guest import Guest, state
-from harness.processes import Process
+from harness.processes import helpers_of
 from harness.sweep import helper_link, use_helper
 from harness.wait import PATIENCE, wait_until
 
@@ -57,22 +57,7 @@ class FailureCase(Case):
 
     def helpers(self, daemon):
         """The helper processes of one daemon."""
-        return [process for process in self.work.processes()
-                if process.name.startswith("godwit-helper") and parent(process) == daemon_pid(daemon)]
-
-    def qemus(self, daemon):
-        """The QEMU processes of one daemon."""
-        texts = [path.read_text().strip() for path in daemon.folder("run").glob("*/qemu.pid")]
-        # A file that is just being written has no number yet.
-        return [process for text in texts if text and (process := Process.of(int(text)))]
-
-
-def parent(process):
-    return int(re.search(r"PPid:\s+(\d+)", open(f"/proc/{process.pid}/status").read()).group(1))
-
-
-def daemon_pid(daemon):
-    return int((daemon.base / "libvirtd.pid").read_text())
+        return helpers_of(self.work.processes(), daemon.process.pid)
 
 
 class Refused(FailureCase):
@@ -182,7 +167,7 @@ class Interrupted(FailureCase):
 
     def test_qemu_of_the_target_dies(self):
         guest, process = self.start_slow()
-        for qemu in self.qemus(self.target):
+        for qemu in self.target.qemus():
             qemu.kill()
         # At once, not when all of the memory has been sent: that would take over a minute.
         self.assertRegex(self.fails(process), "(?i)emulator of 'guest' has ended")
@@ -190,7 +175,7 @@ class Interrupted(FailureCase):
 
     def test_qemu_of_the_source_dies(self):
         guest, process = self.start_slow()
-        for qemu in self.qemus(self.source):
+        for qemu in self.source.qemus():
             qemu.kill()
         self.fails(process)
         self.assert_gone()
@@ -215,7 +200,7 @@ class Interrupted(FailureCase):
             found = re.search(r"memory_iteration: (\d+)", text)
             return process.poll() is not None or found and int(found.group(1)) >= number
         wait_until(in_round, f"round {number}", interval=0.005)
-        for qemu in self.qemus(daemon):
+        for qemu in daemon.qemus():
             qemu.kill()
         if virsh.finish(process)[0] == 0:
             self.end_all_domains()
@@ -313,7 +298,7 @@ class LastMoment(FailureCase):
             process = self.source.virsh.popen("migrate", "guest", self.target.tcp_uri, "--live")
             held = listener.accept()[0]   # the guest stands still; its helper does not know
             use_helper(self.work)
-        for qemu in self.qemus(self.target):
+        for qemu in self.target.qemus():
             qemu.kill()
         held.close()
         code, _, _ = self.source.virsh.finish(process)

@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Migrations that the source's daemon drives: peer to peer, and through a tunnel."""
-import os
 import re
 import signal
 import socket
@@ -9,10 +8,10 @@ import socket
 from harness import tap
 from harness.events import Events
 from harness.guest import Guest, state
+from harness.processes import helpers_of
 from harness.virsh import Virsh
 from harness.wait import wait_until
 from test_migration import MigrationCase
-from test_migration_failures import daemon_pid, parent
 
 
 class PeerToPeer(MigrationCase):
@@ -103,9 +102,8 @@ class PeerToPeer(MigrationCase):
         process = self.source.virsh.popen("migrate", "guest", self.peer_uri(), "--p2p", "--live", "--tunnelled")
         wait_until(lambda: re.search(r"Data processed:\s+[1-9]", self.source.virsh("domjobinfo", "guest")),
                    "memory is on its way")
-        for process_there in self.work.processes():
-            if process_there.name.startswith("godwit-helper") and parent(process_there) == daemon_pid(self.target):
-                process_there.kill()
+        for helper in helpers_of(self.work.processes(), self.target.process.pid):
+            helper.kill()
         code, _, err = self.source.virsh.finish(process)
         self.assertNotEqual(code, 0, err)
         self.assertRegex(err, "the destination says: .*helper")
@@ -124,7 +122,7 @@ class PeerToPeer(MigrationCase):
             process = self.source.virsh.popen("migrate", "guest", self.peer_uri(), "--p2p", "--live")
             wait_until(lambda: re.search(r"Data processed:\s+[1-9]", self.source.virsh("domjobinfo", "guest")),
                        "memory is on its way")
-            os.kill(daemon_pid(self.target), signal.SIGSTOP)
+            self.target.process.send_signal(signal.SIGSTOP)
             try:
                 self.source.virsh("migrate-setspeed", "guest", 0)
                 code, _, err = self.source.virsh.finish(process)
@@ -132,7 +130,7 @@ class PeerToPeer(MigrationCase):
                 self.assertRegex(err, "connection to the destination's daemon broke")
                 self.assertEqual(state(self.source.virsh, "guest")[0], "running")
             finally:
-                os.kill(daemon_pid(self.target), signal.SIGCONT)
+                self.target.process.send_signal(signal.SIGCONT)
             wait_until(lambda: state(self.target.virsh, "guest") is None, "the target has forgotten it")
             guest.console.mark()
             guest.assert_runs_on()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A stock libvirtd with state of its own."""
+import contextlib
 import os
 import signal
 import socket
@@ -131,6 +132,14 @@ class Daemon:
                 for key in ("config", "state", "run", "save")
                 for folder, _, names in os.walk(self.folder(key))
                 for name in names if name not in ("lock", "autostarted")}
+
+    def qemus(self):
+        """The QEMU processes of its guests."""
+        found = []
+        for path in self.folder("run").glob("*/qemu.pid"):
+            with contextlib.suppress(FileNotFoundError, ValueError):   # gone meanwhile, or still empty
+                found.append(processes.Process.of(int(path.read_text())))
+        return [process for process in found if process]
 
     def busy_migration_ports(self):
         ours = range(self.first_migration_port, self.first_migration_port + MIGRATION_PORTS)

@@ -31,10 +31,11 @@ class Events:
         self.process.wait(PATIENCE)
 
     def listens(self):
-        """Cause events until the first of them arrives."""
+        """Cause events until one arrives of a kind that virsh asks for after all those that tests wait for."""
         self.virsh("define", self.probe)
+        self.virsh("desc", PROBE, "--config", "a probe")
         self.virsh("undefine", PROBE)
-        return PROBE in self.path.read_text()
+        return bool(self.of(PROBE, "metadata-change"))
 
     def of(self, name, kind="lifecycle"):
         """The texts of the events of one kind and domain, in order."""

@@ -26,6 +26,13 @@ class Process(NamedTuple):
         fields = fields.split()
         return None if fields[0] in "ZX" else Process(pid, fields[19], name)
 
+    def parent(self):
+        """Its parent's number, or None if it has ended."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            text = Path(f"/proc/{self.pid}/status").read_text()
+            return int(re.search(r"^PPid:\s+(\d+)", text, re.M).group(1)) if self.alive() else None
+        return None
+
     def alive(self):
         return Process.of(self.pid) == self
 
@@ -54,6 +61,14 @@ def below(directory):
         if ours and (process := Process.of(int(entry.name))):
             found.add(process)
     return found
+
+
+def helpers_of(found, daemon):
+    """Those of the processes `found` that are helpers of the daemon with this number; of one that a
+    stand-in runs, both."""
+    parents = {one: one.parent() for one in found if one.name.startswith("godwit-helper")}
+    direct = [one for one, parent in parents.items() if parent == daemon]
+    return direct + [one for one, parent in parents.items() if parent in {helper.pid for helper in direct}]
 
 
 def listening_ports():

@@ -9,7 +9,6 @@ Places are hit exactly, without any hook in the product:
   milliseconds pass (only how often such a place is hit depends on the machine).
 """
 import json
-import re
 import resource
 import signal
 import socket
@@ -18,17 +17,9 @@ from pathlib import Path
 from typing import Callable, NamedTuple
 
 from .phases import PhaseClient
-from .processes import Process
+from .processes import helpers_of
 from .proxy import Proxy
 from .wait import PATIENCE, wait_until
-
-
-def parent_of(process):
-    try:
-        with open(f"/proc/{process.pid}/status") as status:
-            return int(re.search(r"PPid:\s+(\d+)", status.read()).group(1))
-    except (FileNotFoundError, ProcessLookupError):
-        return None
 
 
 class Migration:
@@ -92,14 +83,7 @@ class Migration:
 
     def helpers(self, daemon):
         """The helpers of one daemon; of one that a stand-in runs, both."""
-        pid = daemon.process.pid
-        helpers = [process for process in self.work.processes() if process.name.startswith("godwit-helper")]
-        direct = [helper for helper in helpers if parent_of(helper) == pid]
-        return direct + [helper for helper in helpers if parent_of(helper) in {one.pid for one in direct}]
-
-    def qemus(self, daemon):
-        texts = [path.read_text().strip() for path in daemon.folder("run").glob("*/qemu.pid")]
-        return [process for text in texts if text and (process := Process.of(int(text)))]
+        return helpers_of(self.work.processes(), daemon.process.pid)
 
     def kill_daemon(self, daemon, number=signal.SIGKILL):
         daemon.stop(number)
@@ -149,13 +133,13 @@ def destination_helper_killed(move):
 
 
 def source_qemu_killed(move):
-    for qemu in move.qemus(move.here):
+    for qemu in move.here.qemus():
         qemu.kill()
         move.guest_killed = True
 
 
 def destination_qemu_killed(move):
-    for qemu in move.qemus(move.there):
+    for qemu in move.there.qemus():
         qemu.kill()
         move.guest_killed = move.guest_killed or move.started_there
 
@@ -351,7 +335,9 @@ def slow_link(deed=None):
         move.client.start("perform", move.through(proxy))
         if deed:
             wait_until(lambda: proxy.passed["forward"] > 1 << 20, "memory is on its way")
+            fast, proxy.rate = proxy.rate, 1 << 16   # or it may be over before the deed is done
             deed(move)
+            proxy.rate = fast
         move.rest()
     return Scenario(f"slow_link{'_' + deed.__name__ if deed else ''}", run)
 
