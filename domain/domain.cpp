@@ -3,6 +3,7 @@
 
 #include "base/i18n.h"
 #include "base/log.h"
+#include "domain/guest_events.h"
 #include "domain/host.h"
 
 namespace godwit::domain {
@@ -81,6 +82,8 @@ void Domain::setState(virDomainState newState, int reason, int event, int detail
     if (changed)
         queueLifecycle(event, detail);
     saveStatus();
+    if (newState == VIR_DOMAIN_RUNNING)
+        tellStop(*this);
 }
 
 void Domain::queueLifecycle(int event, int detail) const

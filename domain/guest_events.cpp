@@ -53,18 +53,28 @@ void GuestEvents::guestPaused(StopCause cause)
         cause == StopCause::Rebooting)
         return;
     later([cause](Domain &domain) {
-        // It may have been resumed since.
-        if (domain.state() != VIR_DOMAIN_RUNNING || !domain.data().guest || domain.data().guest->running())
-            return;
-        const auto [reason, detail] = describeStop(cause);
-        domain.setState(VIR_DOMAIN_PAUSED, reason, VIR_DOMAIN_EVENT_SUSPENDED, detail);
+        domain.data().untoldStop = cause;
+        // Whoever lets it run may not have said so yet, and tells this then.
+        if (domain.state() == VIR_DOMAIN_RUNNING)
+            tellStop(domain);
     });
+}
+
+void tellStop(Domain &domain)
+{
+    const auto cause = std::exchange(domain.data().untoldStop, std::nullopt);
+    // It may have been resumed since.
+    if (!cause || !domain.data().guest || domain.data().guest->running())
+        return;
+    const auto [reason, detail] = describeStop(*cause);
+    domain.setState(VIR_DOMAIN_PAUSED, reason, VIR_DOMAIN_EVENT_SUSPENDED, detail);
 }
 
 void GuestEvents::guestRunning()
 {
     later([](Domain &domain) {
         int reason = 0;
+        domain.data().untoldStop.reset();
         if (domain.state(&reason) != VIR_DOMAIN_PAUSED || !domain.data().guest || !domain.data().guest->running())
             return;
         const bool byItself = reason == VIR_DOMAIN_PAUSED_IOERROR || reason == VIR_DOMAIN_PAUSED_WATCHDOG ||

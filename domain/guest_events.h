@@ -40,4 +40,7 @@ private:
     std::array<unsigned char, VIR_UUID_BUFLEN> uuid_;
 };
 
+/// The domain's state says that it runs: if the guest stands still again, by itself, say so.
+void tellStop(Domain &domain);
+
 } // namespace godwit::domain

@@ -92,6 +92,7 @@ static void deactivate(Domain &domain)
     data.phase = MigrationPhase::None;
     data.persistentXml.clear();
     data.link = {};
+    data.untoldStop.reset();
     data.witness.reset();
     services.released(domain);
     domain.def()->id = -1;
@@ -218,6 +219,8 @@ Result<void> launchReceived(Domain &domain, bool paused, const StartReason &reas
     domain.data().phase = MigrationPhase::None;
     domain.data().link = {};
     domain.saveStatus();
+    if (!paused)
+        tellStop(domain);
     return {};
 }
 

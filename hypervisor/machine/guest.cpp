@@ -107,9 +107,16 @@ Result<void> MachineGuest::pause(StopCause cause)
 
 Result<void> MachineGuest::unpause()
 {
-    if (const auto missing = pending())
+    const auto missing = pending();
+    if (missing)
         TRY(missing->goOn(ram_.get()));
     TRY(call("cont"));
+    // Pages that had stopped to come again by then stopped a guest that did not run yet.
+    if (missing && missing->trouble() && running_)
+        loop_->post([weak = weak_from_this()] {
+            if (auto self = weak.lock())
+                self->memoryStalled();
+        });
     return {};
 }
 

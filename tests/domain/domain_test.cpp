@@ -117,6 +117,31 @@ TEST_F(DomainTest, StopsThatWereAskedForAreNotNews)
     }
 }
 
+TEST_F(DomainTest, AStopBeforeAnybodySaidThatItRunsIsToldThen)
+{
+    using hypervisor::StopCause;
+    Domain domain = started();
+    const auto letRun = [&](std::optional<StopCause> thenStopped) {
+        domain.setState(VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_USER, 0, 0);
+        ASSERT_TRUE(domain.data().guest->unpause());
+        if (thenStopped)
+            FakeWorld::get().machine(root_, "web1")->stop(*thenStopped);
+        settle(domain);
+        int reason = 0;
+        EXPECT_EQ(domain.state(&reason), VIR_DOMAIN_PAUSED);
+        EXPECT_EQ(reason, VIR_DOMAIN_PAUSED_USER);
+        domain.setState(VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_UNPAUSED, 0, 0);
+    };
+    letRun(StopCause::IoError);
+    int reason = 0;
+    EXPECT_EQ(domain.state(&reason), VIR_DOMAIN_PAUSED);
+    EXPECT_EQ(reason, VIR_DOMAIN_PAUSED_IOERROR);
+    letRun(std::nullopt);   // it is not told twice
+    EXPECT_EQ(domain.state(), VIR_DOMAIN_RUNNING);
+    letRun(StopCause::User);
+    EXPECT_EQ(domain.state(), VIR_DOMAIN_RUNNING) << "who asked for it says so";
+}
+
 TEST_F(DomainTest, AGuestThatCannotBeEndedIsStillWatched)
 {
     Domain domain = started();

@@ -170,6 +170,8 @@ class AbortOnError(MigrationCase):
         wait_until(lambda: state(self.source.virsh, "guest") == ("paused", "I/O error"), "it stands still for its disk")
         self.assertIsNone(state(self.target.virsh, "guest"))
         self.assertIn("I/O error", self.source.virsh.fails("migrate", "guest", self.target.tcp_uri, *flags))
+        self.source.virsh("resume", "guest")   # the disk is no better
+        wait_until(lambda: state(self.source.virsh, "guest") == ("paused", "I/O error"), "it stands still once more")
         self.failing.unlink()
         self.source.virsh("resume", "guest")
         guest.console.mark()
