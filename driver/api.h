@@ -24,5 +24,6 @@ void fillSchedulerApi(virHypervisorDriver &table);
 void fillUsageApi(virHypervisorDriver &table);
 void fillDumpApi(virHypervisorDriver &table);
 void fillNodeApi(virHypervisorDriver &table);
+void fillNodeDeviceApi(virHypervisorDriver &table);
 
 } // namespace godwit::driver

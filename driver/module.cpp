@@ -226,7 +226,7 @@ __attribute__((visibility("default"))) int godwitRegister(void)
     using namespace godwit::driver;
     // Shared drivers: networks, storage and the like of the same daemon, where it has them.
     static const bool registered = virRegisterConnectDriver(&connectDriver, true) >= 0 &&
-                                   virRegisterConnectDriver(&xenConnectDriver, false) >= 0 &&
+                                   virRegisterConnectDriver(&xenConnectDriver, true) >= 0 &&
                                    virRegisterStateDriver(&stateDriver) >= 0;
     return registered ? 0 : -1;
 }

@@ -25,6 +25,7 @@ static virHypervisorDriver makeTable(const char *name)
     fillUsageApi(table);
     fillDumpApi(table);
     fillNodeApi(table);
+    fillNodeDeviceApi(table);
     return table;
 }
 

@@ -68,6 +68,15 @@ Result<void> checkDisks(const virDomainDef *def, bool dropsDiskCaches)
     return {};
 }
 
+Result<void> checkHostDevices(const virDomainDef *def)
+{
+    if (def->nhostdevs > 0)
+        return makeError(ErrorCode::OperationInvalid,
+                         tr("domain '%s' has devices of this host, which cannot be migrated: unplug them first"),
+                         def->name);
+    return {};
+}
+
 Result<void> checkGraphicsUri(const virDomainDef *def, const std::string &text)
 {
     if (text.empty())

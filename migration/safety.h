@@ -15,6 +15,9 @@ namespace godwit::migration {
 /// overrides them: its user knows better.
 base::Result<void> checkDisks(const virDomainDef *def, bool dropsDiskCaches);
 
+/// A device of this host's does not come along, and what it does meanwhile nobody sees.
+base::Result<void> checkHostDevices(const virDomainDef *def);
+
 /// What --graphicsuri asks for. Clients of a VNC display have no way to be told where it went,
 /// so such a URI is checked and then passed over, as by libvirt's QEMU driver.
 base::Result<void> checkGraphicsUri(const virDomainDef *def, const std::string &uri);

@@ -123,6 +123,7 @@ static Result<void> checkOffline(const Domain &domain, const Request &request)
 static Result<void> checkMovable(Domain &domain, const Request &request)
 {
     TRY(domain.requireActive());
+    TRY(checkHostDevices(domain.def()));
     TRY(checkGraphicsUri(domain.def(), request.graphicsUri));
     TRY(checkTlsForce(domain.host().settings(), request.flags));
     if (request.flags & VIR_MIGRATE_TLS)

@@ -301,8 +301,8 @@ public:
     }
     Result<void> checkSupport(const virDomainDef *def) override
     {
-        if (def->nhostdevs)
-            return makeError(ErrorCode::Unsupported, "<hostdev> is not supported");
+        if (def->nhostdevs && def->hostdevs[0]->source.subsys.type != VIR_DOMAIN_HOSTDEV_SUBSYS_TYPE_PCI)
+            return makeError(ErrorCode::Unsupported, "<hostdev> is not supported but of type PCI");
         if (virDomainDefGetVcpusMax(def) > 8)
             return makeError(ErrorCode::Unsupported, "more than 8 vCPUs are not supported");
         return {};

@@ -50,6 +50,21 @@ TEST_F(Device, OfARunningDomainIsNotTouched)
     EXPECT_THAT(xmlOf(domain, VIR_DOMAIN_XML_INACTIVE), HasSubstr("/a.img"));
 }
 
+TEST_F(Device, OfTheHostIsRefusedByNameWhereGuestsGetNone)
+{
+    Client client(root());
+    const conf::ObjectRef<virNodeDevice> device = conf::ObjectRef<virNodeDevice>::adopt(
+        virGetNodeDevice(client, "pci_0000_00_10_0"));
+    EXPECT_EQ(virNodeDeviceDettach(device.get()), -1);
+    EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "host devices"));
+    EXPECT_EQ(virNodeDeviceDetachFlags(device.get(), "xen", 0), -1);
+    EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "host devices"));
+    EXPECT_EQ(virNodeDeviceReAttach(device.get()), -1);
+    EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "host devices"));
+    EXPECT_EQ(virNodeDeviceReset(device.get()), -1);
+    EXPECT_TRUE(failedWith(VIR_ERR_CONFIG_UNSUPPORTED, "host devices"));
+}
+
 TEST_F(Device, OfAnotherTypeIsRefusedByName)
 {
     Client client(root());

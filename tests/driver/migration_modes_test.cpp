@@ -359,6 +359,17 @@ static std::string diskOf(const std::string &type, const std::string &source, co
            "/><target dev='vda' bus='virtio'/></disk>";
 }
 
+TEST_F(MigrationModes, RefuseAGuestThatHasDevicesOfItsHost)
+{
+    auto domain = startWith("<hostdev mode='subsystem' type='pci' managed='yes'><source>"
+                            "<address domain='0' bus='0' slot='16' function='0'/></source></hostdev>");
+    for (const unsigned flags : {VIR_MIGRATE_LIVE, VIR_MIGRATE_UNSAFE}) {
+        EXPECT_FALSE(toPeer(domain, flags));
+        EXPECT_TRUE(failedWith(VIR_ERR_OPERATION_INVALID, "devices of this host"));
+        expectOnlyOnSource(domain, "host device");
+    }
+}
+
 TEST_F(MigrationModes, RefuseWhatIsUnsafeUnlessItIsWanted)
 {
     writeFile(base() + "/disk", "");
