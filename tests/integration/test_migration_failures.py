@@ -10,8 +10,8 @@ from harness import tap
 from harness.case import Case
 from harness.guest import Guest, state
 from harness.processes import helpers_of
-from harness.sweep import helper_link, use_helper
-from harness.wait import PATIENCE, wait_until
+from harness.sweep import helper_link, hold_back, use_helper
+from harness.wait import wait_until
 
 SUSPENDED = 3   # docs/control.md
 
@@ -289,12 +289,7 @@ class LastMoment(FailureCase):
     def test_a_target_whose_qemu_dies_at_the_end(self):
         """QEMU of the target is killed as soon as the guest stands still on the source."""
         guest = self.running_guest(self.source, memory=192, fill=96, rate=3000)
-        path = self.work.path / "tap.sock"
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-            listener.listen()
-            listener.settimeout(PATIENCE)
-            use_helper(self.work, {"operation": "save", "type": SUSPENDED, "count": 1, "socket": str(path)})
+        with hold_back(self.work, "save", SUSPENDED) as listener:
             process = self.source.virsh.popen("migrate", "guest", self.target.tcp_uri, "--live")
             held = listener.accept()[0]   # the guest stands still; its helper does not know
             use_helper(self.work)

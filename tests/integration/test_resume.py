@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A guest whose migration fails after it was stopped goes on, and misses nothing."""
 import re
-import socket
 
 from harness import tap
 from harness.case import Case
 from harness.guest import state
-from harness.sweep import Migration, helper_link, use_helper
-from harness.wait import PATIENCE
+from harness.sweep import Migration, helper_link, hold_back, use_helper
 
 SUSPENDED = 3     # docs/control.md
 STOP = 6          # seconds that the guest stands still; longer than any pause of a busy machine
@@ -27,12 +25,7 @@ class Resume(Case):
         guest = self.running_guest(self.source)
         move = Migration(self.work, self.source, self.target, guest)
         self.addCleanup(move.close)
-        path = self.work.path / "tap.sock"
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-            listener.listen()
-            listener.settimeout(PATIENCE)
-            use_helper(self.work, {"operation": "save", "type": SUSPENDED, "count": 1, "socket": str(path)})
+        with hold_back(self.work, "save", SUSPENDED) as listener:
             move.connect()
             move.prepare()
             guest.console.mark()

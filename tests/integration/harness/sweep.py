@@ -233,16 +233,23 @@ def use_helper(work, plan=None):
         link.symlink_to(work.helper)
 
 
+def hold_back(work, operation, kind, count=1):
+    """A listener: the helper of the next such operation connects when it comes to this control message,
+    and holds it back until that connection ends."""
+    path = work.path / "tap.sock"
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    listener.settimeout(PATIENCE)
+    use_helper(work, {"operation": operation, "type": kind, "count": count, "socket": str(path)})
+    return listener
+
+
 def at_message(operation, name, kind, deed, count=1):
     """A control message is on its way, and not there yet."""
     def run(move):
-        path = move.work.path / "tap.sock"
-        path.unlink(missing_ok=True)
-        move.listener = socket.socket(socket.AF_UNIX)
-        move.listener.bind(str(path))
-        move.listener.listen()
-        move.listener.settimeout(PATIENCE)
-        use_helper(move.work, {"operation": operation, "type": kind, "count": count, "socket": str(path)})
+        move.listener = hold_back(move.work, operation, kind, count)
         move.connect()
         move.must("begin")
         # Prepare of the destination needs no answer of its helper.
