@@ -105,14 +105,12 @@ void PageServer::takeFaults(Buffer &buffer)
 
 void PageServer::answer(uint64_t page, Buffer &buffer)
 {
-    const auto brought = bringTouched(page, buffer);
-    if (brought)
-        return;
-    {
-        const std::lock_guard lock(mutex_);
-        held_.push_back(page);
+    for (;;) {
+        const uint64_t attempt = this->attempt();
+        const auto brought = bringTouched(page, buffer);
+        if (brought || report(attempt, page, brought.error(), /* touched= */ true))
+            return;
     }
-    report(page, brought.error());
 }
 
 Result<void> PageServer::bringTouched(uint64_t page, Buffer &buffer)
@@ -300,27 +298,28 @@ uint64_t PageServer::attempt()
     return attempt_;
 }
 
-void PageServer::report(uint64_t page, const Error &why)
+bool PageServer::report(uint64_t attempt, uint64_t page, const Error &why, bool touched)
 {
+    const std::lock_guard telling(telling_);
     {
         const std::lock_guard lock(mutex_);
-        if (gone_ || std::exchange(stalled_, true))
-            return;
+        if (gone_)
+            return true;
+        if (attempt_ != attempt)
+            return false;
+        if (touched)
+            held_.push_back(page);
+        if (std::exchange(stalled_, true))
+            return true;
         failedPage_ = page;
     }
     host_.stalled(why);
+    return true;
 }
 
 Result<void> PageServer::waitForRetry(uint64_t attempt, uint64_t page, const Error &why)
 {
-    {
-        const std::lock_guard lock(mutex_);
-        if (gone_)
-            return gone();
-        if (attempt_ != attempt)
-            return {};
-    }
-    report(page, why);
+    (void)report(attempt, page, why, /* touched= */ false);
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return gone_ || attempt_ != attempt; });
     if (gone_)
@@ -338,26 +337,35 @@ void PageServer::takeRetry(Buffer &buffer)
     eventfd_t count = 0;
     if (::eventfd_read(retry_.get(), &count) < 0)
         return;   // another thread has it
-    std::optional<uint64_t> failed;
+    uint64_t failed = 0;
     {
-        const std::lock_guard lock(mutex_);
-        if (stalled_)
-            failed = failedPage_;
+        const std::lock_guard telling(telling_);
+        std::unique_lock lock(mutex_);
+        failed = failedPage_;
+        const bool stalled = stalled_;
+        lock.unlock();
+        if (!stalled)
+            return host_.goesOn();
     }
-    if (!failed)
-        return host_.goesOn();
     image_.acceptChanges();
-    if (const auto brought = bringTouched(*failed, buffer); !brought)
-        return host_.stalled(brought.error());
+    const auto brought = bringTouched(failed, buffer);
     std::vector<uint64_t> touched;
     {
-        const std::lock_guard lock(mutex_);
-        stalled_ = false;
-        attempt_++;
-        touched = std::exchange(held_, {});
+        const std::lock_guard telling(telling_);
+        std::unique_lock lock(mutex_);
+        if (brought) {
+            stalled_ = false;
+            attempt_++;
+            touched = std::exchange(held_, {});
+        }
+        const bool stalled = stalled_;   // or another thread was asked once more, and could
+        lock.unlock();
+        changed_.notify_all();
+        if (stalled)
+            host_.stalled(brought.error());
+        else
+            host_.goesOn();
     }
-    changed_.notify_all();
-    host_.goesOn();
     for (const uint64_t page : touched)
         answer(page, buffer);
 }

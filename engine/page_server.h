@@ -76,7 +76,9 @@ private:
     base::Result<void> put(uint64_t page, std::span<const std::byte> data);
     void wake(uint64_t page, uint64_t pages);
     uint64_t attempt();
-    void report(uint64_t page, const base::Error &why);
+    /// Stalled since this attempt, unless somebody has tried again meanwhile: false. A page that was
+    /// touched is held until then.
+    bool report(uint64_t attempt, uint64_t page, const base::Error &why, bool touched);
     base::Result<void> waitForRetry(uint64_t attempt, uint64_t page, const base::Error &why);
     void guestIsGone();
     /// The guest's memory goes before its process does: who hears of it shall find both gone.
@@ -97,6 +99,7 @@ private:
         uint64_t begin = 0, end = 0;
     } data_;                        // of the file: fillAll()'s last find
 
+    std::mutex telling_;            // the host, in the order in which things happen; before mutex_
     std::mutex mutex_;              // for what follows
     std::condition_variable changed_;
     uint64_t attempt_ = 0;          // counts retries

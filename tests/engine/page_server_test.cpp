@@ -40,6 +40,13 @@ public:
         return first;
     }
 
+    /// Whether all that was told has been taken.
+    bool empty()
+    {
+        const std::lock_guard lock(mutex_);
+        return entries_.empty();
+    }
+
 private:
     void note(const std::string &entry)
     {
@@ -156,6 +163,7 @@ TEST_F(Demand, AnImageThatIsCutOffStallsUntilItIsWholeAgain)
     server.retry();
     EXPECT_EQ(journal.next(), "goes on");
     EXPECT_TRUE(filling.get());
+    EXPECT_TRUE(journal.empty()) << "whoever failed before tries again, and tells nothing";
     ASSERT_TRUE(server.finish());
     EXPECT_TRUE(differingPages(original.get(), ram.get()).empty());
 }
