@@ -98,6 +98,7 @@ void GuestEvents::guestReset()
 
 void GuestEvents::guestShuttingDown()
 {
+    poweredOff_ = true;
     later([](Domain &domain) {
         domain.setState(VIR_DOMAIN_SHUTDOWN, VIR_DOMAIN_SHUTDOWN_UNKNOWN, VIR_DOMAIN_EVENT_SHUTDOWN,
                         VIR_DOMAIN_EVENT_SHUTDOWN_GUEST);

@@ -4,6 +4,7 @@
 #include "domain/domain.h"
 
 #include <array>
+#include <atomic>
 #include <functional>
 
 namespace godwit::domain {
@@ -17,6 +18,9 @@ class GuestEvents : public hypervisor::GuestListener, public std::enable_shared_
 {
 public:
     explicit GuestEvents(const Domain &domain);
+
+    /// Whether the guest has told that it powers off. Any thread may ask.
+    bool poweredOff() const { return poweredOff_; }
 
     void guestPaused(hypervisor::StopCause cause) override;
     void guestRunning() override;
@@ -38,6 +42,7 @@ private:
 
     Host &host_;
     std::array<unsigned char, VIR_UUID_BUFLEN> uuid_;
+    std::atomic<bool> poweredOff_ = false;
 };
 
 /// The domain's state says that it runs: if the guest stands still again, by itself, say so.

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fcntl.h>
 #include <fstream>
+#include <future>
 #include <sys/file.h>
 #include <thread>
 
@@ -33,6 +34,12 @@ Host::Host(conf::Settings settings, Inhibitor inhibitor, SourceEnded sourceEnded
 Host::~Host()
 {
     background_.stop();
+    // What guests have told so far is written down: whoever takes them up goes by that.
+    if (worker_) {
+        std::promise<void> written;
+        post([&] { written.set_value(); });
+        written.get_future().wait();
+    }
     // Guests' connections live on the event thread and tell the worker: let go of the
     // guests first, then of what they talk to.
     if (domains_) {
@@ -177,6 +184,8 @@ Result<void> Host::loadDomains()
             Domain domain = Domain::lock(object);
             host->lastId_ = std::max(host->lastId_.load(), domain.def()->id);
             domain.object()->hasManagedSave = access(host->savePath(domain.def()).c_str(), F_OK) == 0;
+            if (domain.object()->hasManagedSave && !domain.active())
+                virDomainObjSetState(object, VIR_DOMAIN_SHUTOFF, VIR_DOMAIN_SHUTOFF_SAVED);
             return 0;
         },
         this);

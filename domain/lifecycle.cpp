@@ -322,8 +322,8 @@ void adoptDomain(Domain &domain)
     request.def = domain.def();
     request.runDir = domain.host().guestDir(domain.def());
     request.logPath = domain.host().logPath(domain.def());
-    data.events = std::make_shared<GuestEvents>(domain);
-    request.listener = data.events;
+    const auto events = std::make_shared<GuestEvents>(domain);
+    request.listener = data.events = events;
     auto status = std::move(data.status);
     auto guest = domain.unlocked([&] { return domain.host().hypervisor().adopt(std::move(request), *status); });
     if (guest) {
@@ -337,8 +337,9 @@ void adoptDomain(Domain &domain)
             log(LogLevel::Warning, "domain '%s': %s", domain.def()->name, settled.error().message.c_str());
         return;
     }
-    log(LogLevel::Warning, "domain '%s': %s", domain.def()->name, guest.error().message.c_str());
-    const bool poweredOff = domain.state() == VIR_DOMAIN_SHUTDOWN;
+    const bool poweredOff = domain.state() == VIR_DOMAIN_SHUTDOWN || events->poweredOff();
+    log(poweredOff ? LogLevel::Info : LogLevel::Warning, "domain '%s': %s", domain.def()->name,
+        guest.error().message.c_str());
     endDomain(domain, poweredOff ? VIR_DOMAIN_SHUTOFF_SHUTDOWN : VIR_DOMAIN_SHUTOFF_CRASHED,
               poweredOff ? VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN : VIR_DOMAIN_EVENT_STOPPED_CRASHED);
 }

@@ -4,6 +4,7 @@
 #include "driver/api.h"
 #include "driver/connection.h"
 #include "driver/entry.h"
+#include "driver/unhurried.h"
 
 namespace godwit::driver {
 
@@ -53,8 +54,8 @@ static Result<void> coreDumpRaw(virDomainPtr handle, const char *path, unsigned 
 
 void fillDumpApi(virHypervisorDriver &table)
 {
-    table.domainCoreDump = entry<coreDumpRaw>;
-    table.domainCoreDumpWithFormat = entry<coreDump<virDomainCoreDumpWithFormatEnsureACL>>;
+    table.domainCoreDump = entry<unhurried<coreDumpRaw>>;
+    table.domainCoreDumpWithFormat = entry<unhurried<coreDump<virDomainCoreDumpWithFormatEnsureACL>>>;
 }
 
 } // namespace godwit::driver

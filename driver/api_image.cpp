@@ -3,6 +3,7 @@
 #include "driver/api.h"
 #include "driver/connection.h"
 #include "driver/entry.h"
+#include "driver/unhurried.h"
 #include "migration/image.h"
 
 namespace godwit::driver {
@@ -183,15 +184,15 @@ static Result<void> managedSaveDefineXml(virDomainPtr handle, const char *xml, u
 
 void fillImageApi(virHypervisorDriver &table)
 {
-    table.domainSave = entry<save>;
-    table.domainSaveFlags = entry<saveFlags>;
-    table.domainSaveParams = entry<saveParams>;
+    table.domainSave = entry<unhurried<save>>;
+    table.domainSaveFlags = entry<unhurried<saveFlags>>;
+    table.domainSaveParams = entry<unhurried<saveParams>>;
     table.domainRestore = entry<restore>;
     table.domainRestoreFlags = entry<restoreFlags>;
     table.domainRestoreParams = entry<restoreParams>;
     table.domainSaveImageGetXMLDesc = entry<saveImageGetXml>;
     table.domainSaveImageDefineXML = entry<saveImageDefineXml>;
-    table.domainManagedSave = entry<managedSave>;
+    table.domainManagedSave = entry<unhurried<managedSave>>;
     table.domainHasManagedSaveImage = entry<hasManagedSaveImage>;
     table.domainManagedSaveRemove = entry<managedSaveRemove>;
     table.domainManagedSaveGetXMLDesc = entry<managedSaveGetXml>;

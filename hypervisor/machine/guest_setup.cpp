@@ -8,9 +8,15 @@
 namespace godwit::hypervisor::machine {
 
 using base::Error;
+using base::ErrorCode;
 using base::LogLevel;
+using base::makeError;
 using base::Result;
+using base::tr;
 using base::UniqueFd;
+
+/// For an emulator that has nothing left to do but to go.
+static constexpr std::chrono::seconds quitPatience{10};
 
 Result<void> MachineGuest::connect(UniqueFd monitor, std::chrono::seconds patience)
 {
@@ -91,6 +97,9 @@ Result<void> MachineGuest::takeUp(bool fakeReboot)
         else
             self->onStop();
     });
+    // Nobody is to find one that is off in the midst of its shutdown.
+    if (state == "shutdown" && !fakeReboot && process_.waitGone(quitPatience))
+        return makeError(ErrorCode::NoDomain, "%s", tr("the guest has powered off"));
     return {};
 }
 

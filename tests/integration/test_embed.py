@@ -73,6 +73,37 @@ class Embed(unittest.TestCase):
         wait_until(lambda: state(self.virsh, "guest")[0] == "shut off", "the guest is off")
         wait_until(lambda: not self.work.processes(), "no process is left")
 
+    def test_a_guest_that_powers_off_unwatched_is_off_for_who_looks_first(self):
+        self.virsh("define", self.guest.file())
+        self.virsh("start", "guest")
+        self.guest.wait_ready()
+        for _ in range(2):
+            self.virsh("shutdown", "guest")
+            seen = wait_until(lambda: (now := self.virsh("domstate", "guest", "--reason")) != "running (booted)" and now,
+                              "the guest is off")
+            # "unknown" where the one before told that it ran, and then saw it end.
+            self.assertIn(seen, ("shut off (shutdown)", "shut off (unknown)"))
+            self.assertFalse(self.work.processes())
+            self.guest.console.mark()
+            self.virsh("start", "guest")
+            self.guest.wait_ready()
+        self.virsh("destroy", "guest")
+
+    def test_what_is_refused_at_once_ends_virsh(self):
+        """Which waits for ever for a thread that ended before it began to wait."""
+        self.virsh("define", self.guest.file())
+        for _ in range(4):
+            self.assertIn("not running", self.virsh.fails("managedsave", "guest"))
+            self.assertIn("not running", self.virsh.fails("save", "guest", self.work.images / "image"))
+            self.assertIn("not running", self.virsh.fails("dump", "guest", self.work.images / "core"))
+
+    def test_a_saved_guest_is_told_so(self):
+        self.virsh("define", self.guest.file())
+        self.virsh("start", "guest", "--paused")
+        self.virsh("managedsave", "guest")
+        self.assertEqual(state(self.virsh, "guest"), ("shut off", "saved"))
+        self.virsh("managedsave-remove", "guest")
+
     def test_autostart_happens_once(self):
         self.virsh("define", self.guest.file())
         self.virsh("autostart", "guest")
