@@ -129,6 +129,10 @@ Result<Incoming> readIncoming(Host &host, const Request &request, const char *co
     Incoming incoming;
     if (request.xml.empty())
         return makeError(ErrorCode::InvalidArgument, "%s", tr("no domain XML was passed"));
+    // The parser looks at names in definitions only.
+    if (request.name.find_first_of("/\n") != std::string::npos)
+        return makeError(ErrorCode::InvalidArgument, tr("a domain's name cannot contain '/' or a line break: '%s'"),
+                         request.name.c_str());
     incoming.def = TRY(host.parse(request.xml.c_str(), VIR_DOMAIN_DEF_PARSE_INACTIVE));
     TRY(negotiate(host, request, cookie, length, incoming));
     // Finish needs it, when it is late to find that it is wrong.

@@ -255,6 +255,17 @@ TEST_F(Migration, RefusesADestinationThatHasTheGuestAlready)
     EXPECT_EQ(world().aliveCount(), 2u);
 }
 
+TEST_F(Migration, RefusesANameThatIsAPath)
+{
+    auto domain = start();
+    for (const char *name : {"a/b", "../../web2", "two\nlines"}) {
+        EXPECT_FALSE(migrate(domain, VIR_MIGRATE_LIVE, {{VIR_MIGRATE_PARAM_DEST_NAME, name}})) << name;
+        EXPECT_TRUE(failedWith(VIR_ERR_INVALID_ARG, "cannot contain"));
+    }
+    EXPECT_EQ(stateOf(domain), "running.1");
+    EXPECT_EQ(b.names(), "");
+}
+
 TEST_F(Migration, RefusesFlagsThatItDoesNotKnowByName)
 {
     auto domain = start();
