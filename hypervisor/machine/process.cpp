@@ -77,7 +77,8 @@ std::string LogTail::text() const
     file.seekg(std::max(begin_, end - most));
     std::string text;
     for (std::string line; std::getline(file, line);) {
-        if (line.empty())
+        // Where its terminals are is told in the definition, and is no reason for anything.
+        if (line.empty() || line.starts_with("char device redirected to "))
             continue;
         if (!text.empty())
             text += '\n';
