@@ -6,6 +6,7 @@
 #include "conf/libvirt_error.h"
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 namespace godwit::hypervisor {
@@ -58,6 +59,34 @@ static void offer(virDomainCapsEnum &member, std::initializer_list<unsigned> val
         member.values |= 1U << value;
 }
 
+/// The modes, and the models that libvirt and the emulator know by the same name.
+static Result<void> fillCpu(virDomainCaps *caps, const EmulatorFacts &emulator)
+{
+    const bool kvm = caps->virttype == VIR_DOMAIN_VIRT_KVM;
+    const auto eitherWay = {static_cast<unsigned>(VIR_TRISTATE_SWITCH_ON), static_cast<unsigned>(VIR_TRISTATE_SWITCH_OFF)};
+    caps->cpu.maximum = true;
+    offer(caps->cpu.maximumMigratable, eitherWay);
+    caps->cpu.hostPassthrough = kvm;
+    if (kvm)
+        offer(caps->cpu.hostPassthroughMigratable, eitherWay);
+    char **names = nullptr;
+    const int known = virCPUGetModels(caps->arch, &names);
+    const std::unique_ptr<char *, conf::FreeWith<g_strfreev>> owned(names);
+    if (known < 0)
+        return conf::takeLibvirtError();
+    caps->cpu.custom = virDomainCapsCPUModelsNew(static_cast<size_t>(known));
+    for (const CpuModel &model : emulator.cpuModels) {
+        if (!g_strv_contains(names, model.name.c_str()))
+            continue;
+        const auto usable = kvm              ? VIR_DOMCAPS_CPU_USABLE_UNKNOWN
+                            : model.emulated ? VIR_DOMCAPS_CPU_USABLE_YES
+                                             : VIR_DOMCAPS_CPU_USABLE_NO;
+        virDomainCapsCPUModelsAdd(caps->cpu.custom, model.name.c_str(), usable, nullptr, false,
+                                  virCPUGetVendorForModel(caps->arch, model.name.c_str()));
+    }
+    return {};
+}
+
 static void fillDevices(virDomainCaps *caps)
 {
     caps->disk.supported = VIR_TRISTATE_BOOL_YES;
@@ -105,7 +134,9 @@ Result<conf::ObjectRef<virDomainCaps>> makeDomainCapabilities(const EmulatorFact
     caps->maxvcpus = maxVcpus;
     caps->os.supported = VIR_TRISTATE_BOOL_YES;
     caps->os.loader.supported = VIR_TRISTATE_BOOL_NO;
-    caps->memoryBacking.supported = VIR_TRISTATE_BOOL_NO;
+    caps->memoryBacking.supported = VIR_TRISTATE_BOOL_YES;
+    offer(caps->memoryBacking.sourceType, {VIR_DOMAIN_MEMORY_SOURCE_MEMFD});
+    TRY(fillCpu(caps.get(), emulator));
     fillDevices(caps.get());
     for (virTristateBool &feature : caps->features)
         feature = VIR_TRISTATE_BOOL_NO;

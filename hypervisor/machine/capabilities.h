@@ -9,10 +9,17 @@
 
 namespace godwit::hypervisor {
 
+/// A processor that the emulator can give a guest.
+struct CpuModel {
+    std::string name;
+    bool emulated = false;   ///< whole, without KVM
+};
+
 /// What is to be said about the emulator.
 struct EmulatorFacts {
     std::string binary;
     std::span<const std::string> machines;   ///< names, the aliases pc and q35 among them
+    std::span<const CpuModel> cpuModels;
     bool kvm = false;                        ///< KVM runs guests here
 };
 

@@ -49,6 +49,13 @@ static void takeMachines(Emulator &emulator, const Json &machines)
     emulator.machines.insert(emulator.machines.begin(), {"pc", "q35"});
 }
 
+static void takeCpuModels(Emulator &emulator, const Json &models)
+{
+    for (const Json &model : models.elements())
+        emulator.cpuModels.push_back(
+            {model["name"].string().value_or(""), model["unavailable-features"].elements().empty()});
+}
+
 Result<Emulator> probeEmulator(const std::string &binary)
 {
     if (binary.empty())
@@ -60,6 +67,7 @@ Result<Emulator> probeEmulator(const std::string &binary)
     virCommandAddEnvPassCommon(command.get());
     virCommandSetInputBuffer(command.get(), "{\"execute\":\"qmp_capabilities\"}\n"
                                             "{\"execute\":\"query-machines\",\"id\":\"machines\"}\n"
+                                            "{\"execute\":\"query-cpu-definitions\",\"id\":\"cpus\"}\n"
                                             "{\"execute\":\"quit\"}\n");
     char *out = nullptr;
     char *err = nullptr;
@@ -81,6 +89,8 @@ Result<Emulator> probeEmulator(const std::string &binary)
             takeVersion(emulator, version);
         if ((*message)["id"].string().value_or("") == "machines")
             takeMachines(emulator, (*message)["return"]);
+        else if ((*message)["id"].string().value_or("") == "cpus")
+            takeCpuModels(emulator, (*message)["return"]);
     }
     if (emulator.version == 0 || emulator.pc.empty())
         return makeError(ErrorCode::OperationFailed, tr("'%s' is no emulator that can be used: %s"), binary.c_str(),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/result.h"
+#include "hypervisor/machine/capabilities.h"
 
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@ struct Emulator {
     unsigned long version = 0;           ///< major*1000000 + minor*1000 + micro
     std::vector<std::string> machines;   ///< pc and q35 with their versions, aliases first
     std::string pc, q35;                 ///< what the aliases stand for
+    std::vector<CpuModel> cpuModels;
 };
 
 /// The first of the usual names that PATH has; empty: none.

@@ -95,7 +95,7 @@ Result<EmulatorFacts> Machine::facts()
     std::lock_guard lock(mutex_);
     if (!kvm_)
         kvm_ = kvmRunsGuests();
-    return EmulatorFacts{emulator->binary, emulator->machines, *kvm_};
+    return EmulatorFacts{emulator->binary, emulator->machines, emulator->cpuModels, *kvm_};
 }
 
 Result<virCaps *> Machine::capabilities()

@@ -77,6 +77,13 @@ class Connection(Case):
         self.assertEqual(tree.findtext("arch"), "x86_64")
         buses = [value.text for value in tree.findall("devices/disk/enum[@name='bus']/value")]
         self.assertIn("virtio", buses)
+        modes = {mode.get("name"): mode.get("supported") for mode in tree.findall("cpu/mode")}
+        self.assertEqual(modes, {"host-passthrough": "yes" if self.kvm else "no", "maximum": "yes",
+                                 "host-model": "no", "custom": "yes"})
+        models = [model.text for model in tree.findall("cpu/mode[@name='custom']/model")]
+        self.assertIn("qemu64", models)
+        self.assertIn("Nehalem", models)
+        self.assertIn("memfd", [value.text for value in tree.findall("memoryBacking/enum/value")])
         self.assertIn("error", self.virsh.fails("domcapabilities", "--arch", "s390x"))
 
     def test_xen_says_in_one_error_that_this_is_no_xen_host(self):
