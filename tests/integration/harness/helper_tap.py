@@ -38,6 +38,8 @@ class Tap:
     def pass_on(self, end):
         try:
             data, fds, _, _ = socket.recv_fds(end, MAX_FRAME, MAX_FDS)
+        except ConnectionResetError:
+            return True   # it ended without reading all of ours; what it said itself is still there
         except ConnectionError:
             return False
         if not data:
@@ -51,9 +53,10 @@ class Tap:
         try:
             socket.send_fds(self.helper if end is self.driver else self.driver, [data], fds)
         except ConnectionError:
-            return False
-        for fd in fds:
-            os.close(fd)
+            return end is self.driver   # the helper may have said more before it ended
+        finally:
+            for fd in fds:
+                os.close(fd)
         return True
 
     def hold(self):
