@@ -79,7 +79,7 @@ class Case(unittest.TestCase):
                           for path in sorted(daemon.files() - self.files_before[daemon.name])]
             return found
         try:
-            wait_until(lambda: not leaks(), "nothing is left", timeout=60)
+            wait_until(lambda: not leaks(), "nothing is left")
         except TimeoutError:
             left = leaks()
             for process in self.work.processes():

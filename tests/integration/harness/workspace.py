@@ -46,9 +46,10 @@ class Workspace:
     def remove(self):
         """End what still runs and delete the directory; also done at exit."""
         atexit.unregister(self.remove)
-        for process in self.processes():
-            process.kill()
-            process.wait_gone()
+        while found := self.processes():   # one may have started another meanwhile
+            for process in found:
+                process.kill()
+                process.wait_gone()
         shutil.rmtree(self.path)
 
 
