@@ -4,6 +4,7 @@
 #include "base/i18n.h"
 #include "base/log.h"
 #include "base/strprintf.h"
+#include "hypervisor/xen/xenstored.h"
 
 #include <cstring>
 #include <regex>
@@ -162,6 +163,15 @@ Operation::Operation(std::unique_ptr<Context> context) : context_(std::move(cont
 Result<std::unique_ptr<Operation>> Operation::open()
 {
     return std::unique_ptr<Operation>(new Operation(TRY(Context::open())));
+}
+
+/// A context keeps the connection that it was opened with. That to the daemon ends in an error with the daemon; the
+/// kernel's waits for ever. So the daemon is looked for last: if it lives by then, this context has no other.
+Result<std::unique_ptr<Operation>> Operation::withXenstore()
+{
+    auto operation = TRY(open());
+    TRY(requireXenstored());
+    return operation;
 }
 
 int Operation::wait()

@@ -63,7 +63,10 @@ std::string withoutPlace(const std::string &line);
 class Operation
 {
 public:
+    /// For what xenstore has no part in.
     static base::Result<std::unique_ptr<Operation>> open();
+    /// For all else; refused where xenstored has died, even if it was while this was called.
+    static base::Result<std::unique_ptr<Operation>> withXenstore();
 
     using Start = std::function<int(libxl_ctx *ctx, const libxl_asyncop_how *how)>;
     /// Begin it and wait for its end. `what`: what failed, in an error's words.

@@ -95,6 +95,11 @@ Result<void> XenGuest::attach(uint32_t domid)
     // The host's console is its own, and nobody here sees it end.
     if (domid == hostDomid)
         return {};
+    // Taken up where xenstored has died, it runs on, and nobody hears of its end.
+    if (auto watchable = requireXenstored(); !watchable) {
+        log(LogLevel::Warning, "'%s': %s", facts_.name.c_str(), watchable.error().message.c_str());
+        return {};
+    }
     TRY(host_.watcher.watch(domid, weak_from_this()));
     readTerminals(operation->context(), domid);
     return {};
@@ -131,10 +136,10 @@ Result<uint32_t> XenGuest::domid() const
     return *domid_;
 }
 
-Result<void> XenGuest::run(const std::string &what, const Step &step)
+Result<void> XenGuest::run(const std::string &what, const Step &step, Opening open)
 {
     const uint32_t domain = TRY(domid());
-    auto operation = TRY(Operation::open());
+    auto operation = TRY(open());
     return operation->run(inContext(what.c_str()), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
         return step(ctx, domain, how);
     });
@@ -173,7 +178,7 @@ Result<void> XenGuest::pause(StopCause)
     }
     TRY(run(tr("pausing it"), [](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
         return libxl_domain_pause(ctx, domain, how);
-    }));
+    }, Operation::open));
     setRunning(false);
     return {};
 }
@@ -190,9 +195,11 @@ Result<void> XenGuest::unpause()
     }
     if (suspended)
         return resume(ResumeMode::Fast);
+    // libxl reads there whether a guest that is not PV has a device model.
+    const bool pv = facts_.osType == VIR_DOMAIN_OSTYPE_LINUX || facts_.osType == VIR_DOMAIN_OSTYPE_XEN;
     TRY(run(tr("unpausing it"), [](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
         return libxl_domain_unpause(ctx, domain, how);
-    }));
+    }, pv ? Operation::open : Operation::withXenstore));
     setRunning(true);
     return {};
 }
@@ -200,9 +207,8 @@ Result<void> XenGuest::unpause()
 Result<void> XenGuest::shutdown()
 {
     TRY(requireNotHost());
-    TRY(requireXenstored());
     const uint32_t domain = TRY(domid());
-    auto operation = TRY(Operation::open());
+    auto operation = TRY(Operation::withXenstore());
     auto asked = operation->run(inContext(tr("asking it to shut down")),
                                 [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
                                     return libxl_domain_shutdown(ctx, domain, how);
@@ -219,7 +225,6 @@ Result<void> XenGuest::shutdown()
 Result<void> XenGuest::reboot()
 {
     TRY(requireNotHost());
-    TRY(requireXenstored());
     return run(tr("asking it to reboot"), [](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
         return libxl_domain_reboot(ctx, domain, how);
     });
@@ -262,14 +267,14 @@ Result<void> XenGuest::destroy(bool)
         destroying_ = false;
         return why;
     };
-    if (auto possible = requireXenstored(); !possible)
-        return stays(std::move(possible));
+    auto operation = Operation::withXenstore();
+    if (!operation)
+        return stays(std::move(operation).error());
     host_.watcher.forget(*domain);
-    auto operation = TRY(Operation::open());
-    auto gone = operation->run(inContext(tr("destroying it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
+    auto gone = (*operation)->run(inContext(tr("destroying it")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
         return libxl_domain_destroy(ctx, *domain, how);
     });
-    if (!gone && operation->code() != ERROR_DOMAIN_NOTFOUND)
+    if (!gone && (*operation)->code() != ERROR_DOMAIN_NOTFOUND)
         return stays(std::move(gone));
     setRunning(false);
     std::lock_guard lock(mutex_);

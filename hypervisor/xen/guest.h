@@ -130,7 +130,8 @@ private:
     base::Result<uint32_t> domid() const;
     /// One operation of libxl's on this guest's domain.
     using Step = std::function<int(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *how)>;
-    base::Result<void> run(const std::string &what, const Step &step);
+    using Opening = base::Result<std::unique_ptr<Operation>> (*)();
+    base::Result<void> run(const std::string &what, const Step &step, Opening open = Operation::withXenstore);
     /// Domain-0 is the host: what would end, stop or move a guest is refused for it.
     base::Result<void> requireNotHost() const;
     base::Result<void> info(Context &context, DomainInfo &out);

@@ -103,7 +103,7 @@ void XenGuest::poweredOff(uint32_t domain, int action, DeathCause cause, bool cr
         if (life_ == Life::Alive)
             life_ = Life::Ending;
     }
-    auto operation = Operation::open();
+    auto operation = Operation::withXenstore();
     Result<void> gone = operation ? (*operation)->run(inContext(tr("destroying it")),
                                                       [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
                                                           return libxl_domain_destroy(ctx, domain, how);
@@ -139,7 +139,7 @@ void XenGuest::die(DeathCause cause)
 /// A new domain of the same configuration takes the old one's place.
 Result<uint32_t> XenGuest::makeAnew(uint32_t domain)
 {
-    auto operation = TRY(Operation::open());
+    auto operation = TRY(Operation::withXenstore());
     DomainConfig config;
     TRY(operation->run(inContext(tr("reading its configuration")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
         return libxl_retrieve_domain_configuration(ctx, domain, config.get(), how);
@@ -180,7 +180,7 @@ void XenGuest::rebootInPlace(uint32_t domain)
 /// backends, the device model. The domain, its memory and its vCPUs stay; it is left paused.
 Result<void> XenGuest::renewSurroundings(uint32_t domain)
 {
-    auto operation = TRY(Operation::open());
+    auto operation = TRY(Operation::withXenstore());
     DomainConfig config;
     TRY(operation->run(inContext(tr("reading its configuration")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
         return libxl_retrieve_domain_configuration(ctx, domain, config.get(), how);

@@ -163,7 +163,7 @@ Result<uint64_t> XenGuest::residentKib()
 Result<void> XenGuest::setBalloon(uint64_t kib)
 {
     const uint32_t domain = TRY(domid());
-    auto operation = TRY(Operation::open());
+    auto operation = TRY(Operation::withXenstore());
     TRY(operation->context().check(
         libxl_set_memory_target(operation->context(), domain, static_cast<int64_t>(kib), 0, /* enforce= */ 1),
         inContext(tr("setting its memory"))));
@@ -175,7 +175,7 @@ Result<void> XenGuest::setBalloon(uint64_t kib)
 Result<void> XenGuest::setMaxMemory(uint64_t kib)
 {
     const uint32_t domain = TRY(domid());
-    auto operation = TRY(Operation::open());
+    auto operation = TRY(Operation::withXenstore());
     return operation->context().check(libxl_domain_setmaxmem(operation->context(), domain, kib),
                                       inContext(tr("setting its maximum memory")));
 }
@@ -198,7 +198,7 @@ Result<BlockStats> XenGuest::blockStats(const std::string &diskAlias)
 {
     constexpr uint64_t sectorSize = 512;
     const uint32_t domain = TRY(domid());
-    auto operation = TRY(Operation::open());
+    auto operation = TRY(Operation::withXenstore());
     // assignAliases() made the alias of the target's name.
     const std::string target = diskAlias.starts_with("disk-") ? diskAlias.substr(strlen("disk-")) : diskAlias;
     Disk disk;
@@ -257,14 +257,14 @@ Result<void> XenGuest::dumpCore(const std::string &path)
     TRY(requireNotHost());
     return run(tr("dumping its core"), [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
         return libxl_domain_core_dump(ctx, domain, path.c_str(), how);
-    });
+    }, Operation::open);
 }
 
 Result<void> XenGuest::injectNmi()
 {
     return run(tr("injecting an NMI"), [](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
         return libxl_send_trigger(ctx, domain, LIBXL_TRIGGER_NMI, 0, how);
-    });
+    }, Operation::open);
 }
 
 Result<void> XenGuest::sendKeys(const std::vector<unsigned> &, unsigned)

@@ -5,7 +5,6 @@
 #include "hypervisor/xen/config.h"
 #include "hypervisor/xen/guest.h"
 #include "hypervisor/xen/transfer.h"
-#include "hypervisor/xen/xenstored.h"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -155,9 +154,8 @@ Result<TransferProgress> XenGuest::save(SaveRequest request)
 {
     TRY(requireNotHost());
     TRY(checkRequest(request));
-    TRY(requireXenstored());
     TRY(domid());
-    auto transfer = std::make_shared<Transfer>(Transfer::Direction::Save, TRY(Operation::open()));
+    auto transfer = std::make_shared<Transfer>(Transfer::Direction::Save, TRY(Operation::withXenstore()));
     transfer->maxRounds = request.maxRounds;
     transfer->maxTime = request.maxTime;
     transfer->giveUp = [this](const std::string &reason) { (void)abortTransfer(reason).has_value(); };
@@ -198,7 +196,7 @@ Result<void> XenGuest::resume(ResumeMode mode)
     // A late answer to a request to suspend may come while somebody else resumes.
     std::lock_guard one(resumption_);
     const uint32_t domain = TRY(domid());
-    auto operation = TRY(Operation::open());
+    auto operation = TRY(Operation::withXenstore());
     DomainInfo state;
     TRY(info(operation->context(), state));
     if (isSuspended(state))
@@ -283,7 +281,7 @@ Result<TransferProgress> XenGuest::receive(Transfer &transfer, ReceiveRequest &r
 
 Result<void> XenGuest::beginReceiving(ReceiveRequest request, std::unique_ptr<DomainConfig> config)
 {
-    auto transfer = std::make_shared<Transfer>(Transfer::Direction::Receive, TRY(Operation::open()));
+    auto transfer = std::make_shared<Transfer>(Transfer::Direction::Receive, TRY(Operation::withXenstore()));
     {
         std::lock_guard lock(mutex_);
         transfer_ = transfer;

@@ -316,8 +316,7 @@ Result<Xen::Draft> Xen::draft(const CreateRequest &request, Context &context)
 
 Result<std::shared_ptr<Guest>> Xen::create(CreateRequest request)
 {
-    TRY(requireXenstored());
-    auto operation = TRY(Operation::open());
+    auto operation = TRY(Operation::withXenstore());
     Draft made = TRY(draft(request, operation->context()));
     uint32_t domid = 0;
     TRY(operation->run(strprintf(tr("starting '%s'"), request.def->name),
@@ -333,8 +332,8 @@ Result<std::shared_ptr<Guest>> Xen::create(CreateRequest request)
 
 Result<std::shared_ptr<Guest>> Xen::receive(ReceiveRequest request)
 {
-    TRY(requireXenstored());
     auto context = TRY(Context::open());
+    TRY(requireXenstored());
     Draft made = TRY(draft(request.guest, *context));
     TRY(made.guest->beginReceiving(std::move(request), std::move(made.config)));
     return std::shared_ptr<Guest>(std::move(made.guest));
