@@ -123,7 +123,9 @@ static Result<void> shutdownFlags(virDomainPtr handle, unsigned flags)
     TRY(access<virDomainShutdownFlagsEnsureACL>(handle, domain, flags));
     auto job = TRY(Job::begin(domain, VIR_JOB_MODIFY));
     auto guest = TRY(domain.guest());
-    return domain.unlocked([&] { return guest->shutdown(); });
+    TRY(domain.unlocked([&] { return guest->shutdown(); }));
+    domain.saveStatus();   // it is not to come back, as reboot() has it
+    return {};
 }
 
 static Result<void> shutdown(virDomainPtr handle)
@@ -138,7 +140,9 @@ static Result<void> reboot(virDomainPtr handle, unsigned flags)
     TRY(access<virDomainRebootEnsureACL>(handle, domain, flags));
     auto job = TRY(Job::begin(domain, VIR_JOB_MODIFY));
     auto guest = TRY(domain.guest());
-    return domain.unlocked([&] { return guest->reboot(); });
+    TRY(domain.unlocked([&] { return guest->reboot(); }));
+    domain.saveStatus();   // whoever takes it up brings it back
+    return {};
 }
 
 static Result<void> reset(virDomainPtr handle, unsigned flags)

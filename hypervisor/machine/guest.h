@@ -169,6 +169,7 @@ private:
     void onMonitorClosed(const base::Error &why);
     void onProcessEnd();
     void rebootInPlace();
+    base::Result<void> rebootNow();
     void rebootFailed(const base::Error &why);
     void quit();
     std::shared_ptr<GuestListener> listener();

@@ -68,6 +68,17 @@ Result<void> MachineGuest::configure(const virDomainDef *def, bool incoming)
     return collectDescription();
 }
 
+/// What rebootInPlace() does as it happens, for a guest that went down unwatched: whoever takes it up may
+/// be gone in a moment.
+Result<void> MachineGuest::rebootNow()
+{
+    TRY(call("system_reset"));
+    TRY(call("cont"));
+    std::lock_guard lock(mutex_);
+    fakeReboot_ = false;
+    return {};
+}
+
 Result<void> MachineGuest::takeUp(bool fakeReboot)
 {
     {
@@ -78,7 +89,11 @@ Result<void> MachineGuest::takeUp(bool fakeReboot)
     // the guest is here all the same: it stands still until somebody resumes it.
     if (auto settled = settleMigration(); !settled)
         log(LogLevel::Warning, "domain '%s': %s", facts_.name.c_str(), settled.error().message.c_str());
-    const std::string state = TRY(runState());
+    std::string state = TRY(runState());
+    if (state == "shutdown" && fakeReboot) {
+        TRY(rebootNow());
+        state = "running";
+    }
     TRY(collectDescription());
     uint64_t balloonKib = 0;   // it may have moved while nobody listened
     if (const auto stats = balloonStats(); facts_.hasBalloon && stats)
@@ -98,7 +113,7 @@ Result<void> MachineGuest::takeUp(bool fakeReboot)
             self->onStop();
     });
     // Nobody is to find one that is off in the midst of its shutdown.
-    if (state == "shutdown" && !fakeReboot && process_.waitGone(quitPatience))
+    if (state == "shutdown" && process_.waitGone(quitPatience))
         return makeError(ErrorCode::NoDomain, "%s", tr("the guest has powered off"));
     return {};
 }
