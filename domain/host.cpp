@@ -257,9 +257,16 @@ void Host::adoptGuests()
 
 bool Host::takeAutostart()
 {
-    // The state directory is emptied when the machine boots.
+    // Once for each time that the machine boots: a daemon's state directory is emptied then, that of embed
+    // mode is not.
     const std::string mark = settings_.stateDir + "/autostarted";
-    return static_cast<bool>(base::UniqueFd(::open(mark.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)));
+    std::string boot, marked;
+    std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
+    std::ifstream file(mark);
+    std::getline(file, marked);
+    if (file.is_open() && marked == boot)
+        return false;
+    return static_cast<bool>(std::ofstream(mark, std::ios::trunc) << boot << std::endl);
 }
 
 void Host::queueEvent(virObjectEvent *event)

@@ -128,10 +128,14 @@ class Embed(unittest.TestCase):
         self.assertEqual(state(self.virsh, "guest"), ("shut off", "saved"))
         self.virsh("managedsave-remove", "guest")
 
-    def test_autostart_happens_once(self):
+    def test_autostart_happens_once_for_each_boot(self):
         self.virsh("define", self.guest.file())
         self.virsh("autostart", "guest")
         (self.root / "run/godwit/autostarted").unlink()
+        self.assertEqual(state(self.virsh, "guest")[0], "running")
+        self.virsh("destroy", "guest")
+        self.assertEqual(state(self.virsh, "guest")[0], "shut off")
+        (self.root / "run/godwit/autostarted").write_text("what another boot of this machine was called\n")
         self.assertEqual(state(self.virsh, "guest")[0], "running")
         self.virsh("destroy", "guest")
         self.assertEqual(state(self.virsh, "guest")[0], "shut off")
