@@ -22,7 +22,7 @@ struct Inputs noInputs(void);
  * some of them a while after it has started us. */
 void openInputs(struct Inputs *inputs);
 
-/* Print a line for each disk, network card, input device and virtio port, and for the
+/* Print a line for each disk, network card, PCI device, input device and virtio port, and for the
  * random number generator if it gives bytes; then "devices end". */
 void listDevices(void);
 

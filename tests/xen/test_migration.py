@@ -27,6 +27,16 @@ class Moving(Case):
         self.assertEqual(self.source.run("xl list | wc -l"), "2")
         return guest, here, there
 
+    def move_standing(self, guest, here):
+        """Suspend a running guest and migrate it: it stands still there, and then runs."""
+        self.source.virsh("suspend", guest.name)
+        there = self.console(self.destination, guest)
+        self.source.virsh("migrate", "--live", guest.name, TARGET)
+        self.assertEqual(self.state(self.destination, guest)[0], "paused")
+        self.destination.virsh("resume", guest.name)
+        self.assert_runs_on(guest, there)
+        self.assert_never_ran_twice(here, there)
+
     def begin(self, **options):
         """A guest whose live migration is under way: it writes enough to keep it so for a while."""
         guest, here = self.running_guest(self.source, **options)
@@ -122,13 +132,7 @@ class Migration(Moving):
 
     def test_a_paused_guest_stays_paused(self):
         guest, here = self.running_guest(self.source)
-        self.source.virsh("suspend", guest.name)
-        there = self.console(self.destination, guest)
-        self.source.virsh("migrate", "--live", guest.name, TARGET)
-        self.assertEqual(self.state(self.destination, guest)[0], "paused")
-        self.destination.virsh("resume", guest.name)
-        self.assert_runs_on(guest, there)
-        self.assert_never_ran_twice(here, there)
+        self.move_standing(guest, here)
 
     def test_tls(self):
         # Through the relay, which has libvirt's certificates.

@@ -15,13 +15,7 @@ class WithoutShadowPaging(Moving):
         self.assertEqual(self.state(self.source, guest)[0], "running")
         self.assert_runs_on(guest, console)
         with self.subTest("one that stands still has no pages to find"):
-            self.source.virsh("suspend", guest.name)
-            there = self.console(self.destination, guest)
-            self.source.virsh("migrate", "--live", guest.name, TARGET)
-            self.assertEqual(self.state(self.destination, guest)[0], "paused")
-            self.destination.virsh("resume", guest.name)
-            self.assert_runs_on(guest, there)
-            self.assert_never_ran_twice(console, there)
+            self.move_standing(guest, console)
 
 
 class PvLive(Moving):

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is done around a guest beside running it: hook scripts, leases, host devices; and Domain-0."""
+"""What is done around a guest beside running it: hook scripts, leases; Domain-0; a xenstored that is slow or dead."""
 from lab.case import Case
 from lab.guest import Guest, wait_until
 
 SCRIPT = "/etc/libvirt/hooks/libxl"
 CALLS = "/tmp/calls"
 DISK = "/var/tmp/leased.img"
+
+NIC = "<interface type='bridge'><mac address='00:16:3e:0f:00:01'/><source bridge='xenbr0'/></interface>"
 
 
 def disk(path):
@@ -75,19 +77,6 @@ class Leases(Case):
         self.source.virsh("create", other, "--paused")
 
 
-class HostDevices(Case):
-    def test_one_that_cannot_be_taken_stays_with_the_host(self):
-        # dom0 has no xen-pciback here.
-        device = self.source.run("basename $(dirname $(ls -d /sys/bus/pci/drivers/virtio-pci/*/virtio* | tail -n 1))")
-        bus, slot, function = device.replace(".", ":").split(":")[1:]
-        guest = Guest(kind="pv", devices=f"""<hostdev mode='subsystem' type='pci' managed='yes'><source>
-            <address domain='0x0000' bus='0x{bus}' slot='0x{slot}' function='0x{function}'/></source></hostdev>""")
-        error = self.source.virsh_fails("create", self.define_file(self.source, guest))
-        self.assertIn("pci", error.lower())
-        self.assertIsNone(self.state(self.source, guest))
-        self.assertEqual(self.source.run(f"basename $(readlink /sys/bus/pci/devices/{device}/driver)"), "virtio-pci")
-
-
 class DomainZero(Case):
     def test_it_is_seen_and_not_ended(self):
         virsh, fails = self.source.virsh, self.source.virsh_fails
@@ -105,10 +94,14 @@ class DomainZero(Case):
 
 
 class Xenstored(Case):
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.source.run, "kill -CONT $(cat /run/xen/xenstored.pid); "
+                                         "cd /run/xenstored; [ ! -e kept ] || mv kept socket")
+
     def test_a_start_waits_for_a_slow_one_and_nothing_else_does(self):
         guest = Guest(kind="pv")
         path = self.define_file(self.source, guest)
-        self.addCleanup(self.source.run, "kill -CONT $(cat /run/xen/xenstored.pid)")
         self.source.run("kill -STOP $(cat /run/xen/xenstored.pid)")
         self.source.run(f"(virsh -q create {path}; echo $?) > /tmp/starting 2>&1 &")
         wait_until(lambda: self.state(self.source, guest), "it starts")
@@ -122,12 +115,14 @@ class Xenstored(Case):
     def test_what_needs_a_dead_one_is_refused(self):
         # Its socket is that of a program that ended, as if it had been killed: Xen would not get over that.
         guest, console = self.running_guest(self.source, kind="pv")
-        self.addCleanup(self.source.run, "cd /run/xenstored; [ ! -e kept ] || mv kept socket")
         self.source.run("""cd /run/xenstored && mv socket kept &&
                            python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'""")
         other = self.define_file(self.source, Guest(name="other", kind="pv"))
+        self.source.write("/tmp/device.xml", NIC)
         for words in (["shutdown", guest.name], ["reboot", guest.name], ["destroy", guest.name],
-                      ["save", guest.name, "/tmp/guest.image"], ["create", other]):
+                      ["save", guest.name, "/tmp/guest.image"], ["create", other], ["setmem", guest.name, "112M"],
+                      ["setvcpus", guest.name, "1"], ["attach-device", guest.name, "/tmp/device.xml"],
+                      ["detach-device", guest.name, "/tmp/device.xml"]):
             with self.subTest(words):
                 self.assertIn("xenstored has died", self.source.virsh_fails(*words))
         self.source.virsh("suspend", guest.name)
@@ -137,3 +132,30 @@ class Xenstored(Case):
         self.source.run("cd /run/xenstored && mv kept socket")
         self.source.virsh("destroy", guest.name)
         self.assertIsNone(self.state(self.source, guest))
+
+    def lose_it(self, *words):
+        """What virsh says if xenstored dies while this is under way: a program between them ends, its socket stays."""
+        self.source.run("""cd /run/xenstored && mv socket kept && rm -f /tmp/said
+            socat UNIX-LISTEN:socket,fork UNIX-CONNECT:kept > /dev/null 2>&1 & echo $! > /tmp/between
+            until [ -S socket ]; do sleep 0.1; done; kill -STOP $(cat /run/xen/xenstored.pid)""")
+        self.source.run(f"(virsh -q {' '.join(words)} > /tmp/saying 2>&1; echo $? >> /tmp/saying; "
+                        "mv /tmp/saying /tmp/said) > /dev/null 2>&1 &")
+        wait_until(lambda: self.source.call("pgrep -P $(cat /tmp/between)")[0] == 0, "somebody waits for xenstored")
+        self.source.run("""kill -KILL $(cat /tmp/between) $(pgrep -P $(cat /tmp/between))
+                           kill -CONT $(cat /run/xen/xenstored.pid)""")
+        wait_until(lambda: self.source.call("test -e /tmp/said")[0] == 0, f"{words} has ended")
+        return self.source.run("cd /run/xenstored && mv kept socket; cat /tmp/said")
+
+    def test_what_is_under_way_when_it_dies_ends(self):
+        guest, console = self.running_guest(self.source, kind="pv")
+        self.source.write("/tmp/device.xml", NIC)
+        other = self.define_file(self.source, Guest(name="other", kind="pv"))
+        for words in (["attach-device", guest.name, "/tmp/device.xml"], ["detach-device", guest.name, "/tmp/device.xml"],
+                      ["setmem", guest.name, "112M"], ["shutdown", guest.name], ["save", guest.name, "/tmp/guest.image"],
+                      ["create", other]):
+            with self.subTest(words):
+                said = self.lose_it(*words)
+                self.assertIn("error:", said)
+                self.assertTrue(said.endswith("1"), said)
+                self.assertEqual(self.state(self.source, guest)[0], "running")
+        self.assert_runs_on(guest, console)

@@ -37,6 +37,9 @@ def make(path, build, image):
         module = next(destination.rglob("libvirt_driver_godwit.so")).relative_to(destination)
         link(archive, "lab/drivers/godwit/libvirt_driver_libxl.so", f"/{module}")
         link(archive, "lab/drivers/stock/libvirt_driver_libxl.so", f"{STOCK_DRIVERS}/libvirt_driver_libxl.so")
+        for driver in ("godwit", "stock"):   # which knows the host's PCI devices
+            name = "libvirt_driver_nodedev.so"
+            link(archive, f"lab/drivers/{driver}/{name}", f"{STOCK_DRIVERS}/{name}")
 
 
 def owned_by_root(entry):

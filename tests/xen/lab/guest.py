@@ -88,9 +88,10 @@ def ticks(text):
 
 class Guest:
     def __init__(self, name="guest", kind="pvh", memory=128, fill=16, rate=200, vcpus=1, devices="", kernel=None,
-                 options=""):
+                 options="", features=""):
         self.name, self.kind, self.memory, self.vcpus, self.devices = name, kind, memory, vcpus, devices
         self.fill, self.rate = fill, rate
+        self.features = features or ("<acpi/><apic/><pae/>" if kind == "hvm" else "")
         self.os = OS[kind] if kernel is None else re.sub("<kernel>.*</kernel>", f"<kernel>{kernel}</kernel>", OS[kind])
         self.uuid = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{kind}.lab"))
         self.command_line = f"console=hvc0 loglevel=4 mitigations=off fill={fill} rate={rate} {options}"
@@ -108,7 +109,7 @@ class Guest:
     <initrd>/guest/initrd</initrd>
     <cmdline>{values['command_line']}</cmdline>
   </os>
-  {"<features><acpi/><apic/><pae/></features>" if self.kind == "hvm" else ""}
+  {f"<features>{self.features}</features>" if self.features else ""}
   <on_poweroff>destroy</on_poweroff>
   <on_reboot>restart</on_reboot>
   <on_crash>destroy</on_crash>

@@ -28,8 +28,9 @@ REVISION = 1  # one more whenever what this file does makes another image
 XEN_VERSION = "4.17"
 MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "ext4", "crc32c_generic", "xenfs",
            "xen_privcmd", "xen_evtchn", "xen_gntdev", "xen_gntalloc", "xen_netback", "xen_blkback", "bridge",
-           "loop", "tun"]
-GUEST_MODULES = ["xen_blkfront", "xen_netfront"]
+           "loop", "tun", "e1000e",
+           "xen_pciback"]   # last: of two drivers that would have a device, the first one gets it
+GUEST_MODULES = ["xen_blkfront", "xen_netfront", "xen_pcifront"]
 
 # Left out of the packages, for a smaller image.
 UNWANTED = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"]

@@ -13,10 +13,11 @@ import time
 #   monitor     Xen's idle loop ends in a general protection fault
 #   xsave, avx  programs in dom0 die of corrupt memory
 #   rdtscp      Xen cannot decode it for HVM and PVH guests
-# And it is an AMD processor, because of those QEMU can nest the virtualisation.
+# And it is an AMD processor, because of those QEMU can nest the virtualisation; its IOMMU is Intel's, whose
+# page tables are not the processor's (no-sharept).
 CPU = "EPYC,-xsave,-xsavec,-xsaveopt,-xgetbv1,-avx,-avx2,-f16c,-fma,-smap,-smep,-monitor,-rdtscp"
 XEN = ("dom0_mem=768M,max:768M dom0_max_vcpus=1 console=com1 com1=115200,8n1 "
-       "spec-ctrl=no xpti=no pv-l1tf=no cpufreq=none cpuidle=0")
+       "spec-ctrl=no xpti=no pv-l1tf=no cpufreq=none cpuidle=0 iommu=on,no-sharept")
 LINUX = "console=hvc0 mitigations=off nokaslr no_timer_check loglevel=4"
 MEMORY = 2560  # MiB
 
@@ -60,6 +61,7 @@ class Node:
             "-accel", "tcg,thread=multi,tb-size=512", "-cpu", CPU, "-m", str(MEMORY),
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-serial", f"file:{self.console}",
+            "-machine", "q35", "-device", "intel-iommu,intremap=on",
             "-kernel", xen, "-append", XEN,
             "-initrd", f"{image.kernel} {LINUX} node={self.number},{image.initrd}",
             "-drive", f"file={image.root},if=none,id=root,format=raw,snapshot=on,cache=unsafe",
@@ -72,6 +74,9 @@ class Node:
                        f"remote.type=unix,remote.path={peer}/net",
             "-device", f"virtio-net-pci,netdev=inside,mac={mac % 1},romfile=",
             "-device", "virtio-rng-pci",
+            # For guests to have (test_pci).
+            "-netdev", "user,id=spare,restrict=on",
+            "-device", f"e1000e,netdev=spare,mac={mac % 2},romfile=,addr=10",
         ]
         with (self.folder / "qemu.log").open("w") as log:
             self.qemu = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log,
