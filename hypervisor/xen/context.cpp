@@ -143,7 +143,11 @@ static ErrorCode codeOf(int result)
 
 Error Context::failure(int result, const std::string &what)
 {
-    return makeError(codeOf(result), "%s: %s (libxl %d)", what.c_str(), complaints().c_str(), result);
+    std::string why = complaints();
+    // libxl's own lines speak of bad descriptors then, or say nothing.
+    if (auto living = requireXenstored(); !living)
+        why = living.error().message + ": " + why;
+    return makeError(codeOf(result), "%s: %s (libxl %d)", what.c_str(), why.c_str(), result);
 }
 
 Result<void> Context::check(int result, const std::string &what)
