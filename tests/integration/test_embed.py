@@ -1,37 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Embed mode: virsh alone runs the driver; guests outlive it."""
-import json
 import os
 import signal
-import socket
-import unittest
 
 from harness import tap
-from harness.guest import Guest, state
+from harness.embed import EmbedCase
+from harness.guest import state
 from harness.processes import Process
-from harness.virsh import Virsh
-from harness.wait import PATIENCE, wait_until
-from harness.workspace import Workspace
+from harness.wait import wait_until
 
 
-class Embed(unittest.TestCase):
-    def setUp(self):
-        self.work = Workspace()
-        self.addCleanup(self.work.remove)
-        self.root = self.work.folder("root")
-        self.work.folder("root/etc")
-        (self.root / "etc/godwit.conf").write_text(
-            f'helper = "{self.work.helper}"\nagent = "{self.work.agent}"\n')
-        self.virsh = self.virsh_on(self.root)
-        self.guest = Guest(self.work)
-
-    def virsh_on(self, root):
-        return Virsh(f"godwit:///embed?root={root}", environment={"LIBVIRT_DRIVER_DIR": str(self.work.driver)})
-
-    def qemu(self):
-        return next(process for process in self.work.processes() if process.name.startswith("qemu"))
-
+class Embed(EmbedCase):
     def test_a_guest_started_by_one_virsh_is_saved_by_the_next(self):
         self.virsh("define", self.guest.file())
         self.virsh("start", "guest")
@@ -74,44 +54,6 @@ class Embed(unittest.TestCase):
         self.guest.ask(self.virsh, "poweroff", "GUEST powers off")
         wait_until(lambda: state(self.virsh, "guest")[0] == "shut off", "the guest is off")
         wait_until(lambda: not self.work.processes(), "no process is left")
-
-    def test_a_guest_that_powers_off_unwatched_is_off_for_who_looks_first(self):
-        self.virsh("define", self.guest.file())
-        self.virsh("start", "guest")
-        self.guest.wait_ready()
-        for _ in range(2):
-            self.virsh("shutdown", "guest")
-            wait_until(lambda: self.run_state() == "shutdown", "the guest has gone down")
-            self.assertEqual(self.virsh("domstate", "guest", "--reason"), "shut off (shutdown)")
-            self.assertFalse(self.work.processes())
-            self.guest.console.mark()
-            self.virsh("start", "guest")
-            self.guest.wait_ready()
-        self.virsh("destroy", "guest")
-
-    def run_state(self):
-        """What the emulator itself says while no driver holds its monitor."""
-        path = next((self.root / "run/godwit/guests").glob("*/monitor.sock"))
-        with socket.socket(socket.AF_UNIX) as monitor:
-            monitor.settimeout(PATIENCE)
-            monitor.connect(str(path))
-            monitor.sendall(b'{"execute":"qmp_capabilities"} {"execute":"query-status","id":"state"}')
-            for line in monitor.makefile():
-                answer = json.loads(line)
-                if answer.get("id") == "state":
-                    return answer["return"]["status"]
-
-    def test_a_guest_that_is_rebooted_comes_back_with_the_next_virsh(self):
-        self.virsh("define", self.guest.file())
-        self.virsh("start", "guest")
-        self.guest.wait_ready()
-        self.guest.console.mark()
-        self.virsh("reboot", "guest")
-        wait_until(lambda: self.run_state() == "shutdown", "the guest has gone down")
-        self.assertEqual(self.virsh("domstate", "guest", "--reason"), "running (booted)")
-        self.guest.wait_ready()
-        self.virsh("shutdown", "guest")
-        wait_until(lambda: self.virsh("domstate", "guest") == "shut off", "the guest is off")
 
     def test_what_is_refused_at_once_ends_virsh(self):
         """Which waits for ever for a thread that ended before it began to wait."""
