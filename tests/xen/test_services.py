@@ -141,8 +141,11 @@ class Xenstored(Case):
         self.source.run(f"(virsh -q {' '.join(words)} > /tmp/saying 2>&1; echo $? >> /tmp/saying; "
                         "mv /tmp/saying /tmp/said) > /dev/null 2>&1 &")
         wait_until(lambda: self.source.call("pgrep -P $(cat /tmp/between)")[0] == 0, "somebody waits for xenstored")
-        self.source.run("""kill -KILL $(cat /tmp/between) $(pgrep -P $(cat /tmp/between))
-                           kill -CONT $(cat /run/xen/xenstored.pid)""")
+        # Nobody listens any more when the connections end, as with one program.
+        self.source.run("""cd /run/xenstored && connections=$(pgrep -P $(cat /tmp/between))
+                           kill -KILL $(cat /tmp/between)
+                           while timeout 1 socat -u OPEN:/dev/null UNIX-CONNECT:socket 2> /dev/null; do sleep 0.1; done
+                           kill -KILL $connections && kill -CONT $(cat /run/xen/xenstored.pid)""")
         wait_until(lambda: self.source.call("test -e /tmp/said")[0] == 0, f"{words} has ended")
         return self.source.run("cd /run/xenstored && mv kept socket; cat /tmp/said")
 
