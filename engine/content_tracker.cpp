@@ -21,7 +21,7 @@ class ContentTracker : public DirtyTracker
 {
 public:
     ContentTracker(const MemoryMap &memory, uint64_t mostHashes)
-        : memory_(memory), guestPages_(memory.allPages()), buffer_(portion * pageSize)
+        : memory_(memory), buffer_(portion * pageSize)
     {
         while (unitPages_ * mostHashes < memory.filePages())
             unitPages_ *= 2;
@@ -30,7 +30,6 @@ public:
 
     const char *name() const override { return "content-hash"; }
     Result<void> start() override { return {}; }
-    bool wantsContent() const override { return true; }
 
     void sent(uint64_t page, const std::byte *content) override
     {
@@ -52,7 +51,7 @@ public:
                 if (!zeros)
                     TRY(memory_.read(page, std::span(buffer_).first(count * pageSize)));
             }
-            if (!zeros && guestPages_.has(page))
+            if (!zeros && memory_.has(page))
                 hash += hashOf(page, &buffer_[page % portion * pageSize]);
             if ((page + 1) % unitPages_ == 0 || page + 1 == end)
                 compare(page / unitPages_, std::exchange(hash, 0), dirty);
@@ -63,7 +62,8 @@ public:
 private:
     static constexpr uint64_t portion = 64;   // pages read at once
 
-    /// What has changed is sent again, all of it: so its hash begins anew.
+    /// What has changed is sent again, all of it: so its hash begins anew. (Several pages that share a bit of a
+    /// PageSet share a hash, too.)
     void compare(uint64_t unit, uint64_t hash, PageSet &dirty)
     {
         if (hashes_[unit] == hash)
@@ -71,7 +71,7 @@ private:
         hashes_[unit] = 0;
         const uint64_t end = std::min((unit + 1) * unitPages_, memory_.filePages());
         for (uint64_t page = unit * unitPages_; page < end; page++)
-            if (guestPages_.has(page))
+            if (memory_.has(page))
                 dirty.add(page);
     }
 
@@ -81,7 +81,6 @@ private:
     }
 
     const MemoryMap &memory_;
-    const PageSet guestPages_;
     std::vector<std::byte> buffer_;
     uint64_t unitPages_ = 1;
     std::vector<uint64_t> hashes_;   // of what the destination has

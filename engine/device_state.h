@@ -19,7 +19,7 @@ namespace godwit::engine {
 class DeviceState
 {
 public:
-    static constexpr size_t maxInMemory = 16 * 1024 * 1024;
+    static constexpr size_t maxInMemory = 4 * 1024 * 1024;
 
     /// `folder`: of the file (stream::openTemporaryFile()).
     explicit DeviceState(std::string folder = "") : folder_(std::move(folder)) {}

@@ -30,10 +30,8 @@ public:
     /// Add every page written since start() or the last collect(). May add more, never less:
     /// content read after the call is either the newest or found dirty by the next call.
     virtual base::Result<void> collect(PageSet &dirty) = 0;
-    /// Whether sent() must see what was really sent: who does not copy pages anyway does then, as
-    /// the guest may change them at any time.
-    virtual bool wantsContent() const { return false; }
-    /// Once for every page that collect() found, unless it is all zeros. On any thread.
+    /// Once for every page that collect() found, unless it is all zeros. `content` is what was really sent:
+    /// a copy, as the guest may change the page at any time. On any thread.
     virtual void sent(uint64_t page, const std::byte *content);
 };
 

@@ -4,10 +4,8 @@
 #include "base/i18n.h"
 
 #include <cerrno>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <utility>
 
 namespace godwit::engine {
 
@@ -36,7 +34,7 @@ static Result<void> checkRegions(std::vector<Region> regions, uint64_t filePages
     return {};
 }
 
-Result<MemoryMap> MemoryMap::map(int ramFd, std::vector<Region> regions, Access access)
+Result<MemoryMap> MemoryMap::make(int ramFd, std::vector<Region> regions)
 {
     struct stat status{};
     if (::fstat(ramFd, &status) < 0)
@@ -51,24 +49,12 @@ Result<MemoryMap> MemoryMap::map(int ramFd, std::vector<Region> regions, Access 
     for (const Region &region : regions)
         out.guestPages_ += region.pages;
     out.regions_ = std::move(regions);
-    const int protection = access == Access::Write ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *base = ::mmap(nullptr, out.filePages_ * pageSize, protection, MAP_SHARED | MAP_NORESERVE, ramFd, 0);
-    if (base == MAP_FAILED)
-        return systemError(errno, tr("cannot map the guest's RAM"));
-    out.base_ = static_cast<std::byte *>(base);
     return out;
 }
 
 MemoryMap::MemoryMap(MemoryMap &&other) noexcept
-    : fd_(other.fd_), base_(std::exchange(other.base_, nullptr)), filePages_(other.filePages_),
-      guestPages_(other.guestPages_), regions_(std::move(other.regions_))
+    : fd_(other.fd_), filePages_(other.filePages_), guestPages_(other.guestPages_), regions_(std::move(other.regions_))
 {
-}
-
-MemoryMap::~MemoryMap()
-{
-    if (base_)
-        ::munmap(base_, filePages_ * pageSize);
 }
 
 Result<void> MemoryMap::read(uint64_t first, std::span<std::byte> into) const
@@ -107,6 +93,13 @@ std::optional<uint64_t> MemoryMap::find(Pfn pfn) const
         if (pfn >= region.firstPfn && pfn.value - region.firstPfn.value < region.pages)
             return region.firstPage + (pfn.value - region.firstPfn.value);
     return {};
+}
+
+bool MemoryMap::has(uint64_t number) const
+{
+    return std::ranges::any_of(regions_, [number](const Region &region) {
+        return number >= region.firstPage && number - region.firstPage < region.pages;
+    });
 }
 
 Result<stream::AlignedLayout> MemoryMap::layout(const stream::AlignedIndex &index) const

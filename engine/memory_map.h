@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-// Guest RAM: a shared file (memfd) that QEMU maps too, and where the guest sees its parts.
+// Guest RAM: a shared file (memfd) that QEMU maps, and where the guest sees its parts.
 // Inside the engine a page is known by its number in the file; a Pfn is what streams say.
+//
+// Nobody here maps the file as a whole: page tables take 2 MiB per GiB, and to unmap them some 45 ms.
 
 #include "base/result.h"
 #include "base/units.h"
@@ -26,15 +28,12 @@ struct Region {
 class MemoryMap
 {
 public:
-    enum class Access { Read, Write };
-
-    /// Map the file (borrowed for the map's life). Refuses regions that overlap, as pfns or in
-    /// the file, and those beyond the file's end.
-    static base::Result<MemoryMap> map(int ramFd, std::vector<Region> regions, Access access = Access::Read);
+    /// The file is borrowed for the map's life. Refuses regions that overlap, as pfns or in the file,
+    /// and those beyond the file's end.
+    static base::Result<MemoryMap> make(int ramFd, std::vector<Region> regions);
 
     MemoryMap(MemoryMap &&other) noexcept;
     MemoryMap &operator=(MemoryMap &&) = delete;
-    ~MemoryMap();
 
     int fd() const { return fd_; }
     uint64_t filePages() const { return filePages_; }
@@ -42,19 +41,14 @@ public:
     /// In the order of their pfns.
     std::span<const Region> regions() const { return regions_; }
 
-    const std::byte *page(uint64_t number) const { return base_ + number * base::pageSize; }
-    /// So many neighbours, of a map made for writing.
-    std::span<std::byte> writablePages(uint64_t first, uint64_t count) const
-    {
-        return {base_ + first * base::pageSize, count * base::pageSize};
-    }
-    /// Copy neighbours out of the file, `into` being whole pages; holes are zeros and stay holes. What is
-    /// looked at through the map instead has to be unmapped one day, some 45 ms per GiB.
+    /// Copy neighbours out of the file, `into` being whole pages; holes are zeros and stay holes. On any thread.
     base::Result<void> read(uint64_t first, std::span<std::byte> into) const;
     /// Copy whole pages into the file. On any thread.
     base::Result<void> write(uint64_t first, std::span<const std::byte> data) const;
     /// The number of a guest's page, or nothing where the guest has no memory.
     std::optional<uint64_t> find(base::Pfn pfn) const;
+    /// Whether a page of the file is memory of the guest's.
+    bool has(uint64_t number) const;
 
     /// Where the pages are in an aligned image of this guest.
     base::Result<stream::AlignedLayout> layout(const stream::AlignedIndex &index) const;
@@ -62,7 +56,6 @@ public:
     /// Every page of the regions.
     PageSet allPages() const;
     /// The pages that exist in the file: the others are holes, never touched or given back.
-    /// (Reading a hole through the map would fill it, so nobody must.)
     base::Result<PageSet> presentPages() const;
     /// Those of `pages` that exist: costs little where they are few, while the other looks at all
     /// that exist (some 10 ms per GiB).
@@ -75,7 +68,6 @@ private:
     base::Result<uint64_t> nextPresent(uint64_t page) const;
 
     int fd_ = -1;
-    std::byte *base_ = nullptr;
     uint64_t filePages_ = 0;
     uint64_t guestPages_ = 0;
     std::vector<Region> regions_;

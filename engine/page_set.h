@@ -8,39 +8,49 @@
 
 namespace godwit::engine {
 
-/// A set of page numbers in [0, size): one bit each.
+/// A set of page numbers in [0, size): one bit for each, or in a large set for a few neighbours (a unit), so that
+/// it never takes more than 4 MiB. A unit has a page when any of its pages was added: a large set may have more
+/// than it was given, never less.
 class PageSet
 {
 public:
-    explicit PageSet(uint64_t size = 0) : size_(size), words_((size + 63) / 64) {}
+    /// Every page of 128 GiB has a bit of its own.
+    static constexpr uint64_t mostUnits = uint64_t{1} << 25;
+
+    explicit PageSet(uint64_t size = 0, uint64_t units = mostUnits) : size_(size)
+    {
+        while (unitOf(size + unitPages() - 1) > units)
+            shift_++;
+        words_.resize((unitOf(size + unitPages() - 1) + 63) / 64);
+    }
 
     uint64_t size() const { return size_; }
-    bool has(uint64_t page) const { return words_[page / 64] >> (page % 64) & 1; }
-    void add(uint64_t page) { words_[page / 64] |= uint64_t{1} << (page % 64); }
+    bool has(uint64_t page) const { return words_[wordOf(page)] & bitOf(page); }
+    void add(uint64_t page) { words_[wordOf(page)] |= bitOf(page); }
     /// The same while other threads add and look up other pages.
     bool hasShared(uint64_t page) const
     {
-        return __atomic_load_n(&words_[page / 64], __ATOMIC_RELAXED) >> (page % 64) & 1;
+        return __atomic_load_n(&words_[wordOf(page)], __ATOMIC_RELAXED) & bitOf(page);
     }
-    void addShared(uint64_t page)
-    {
-        __atomic_fetch_or(&words_[page / 64], uint64_t{1} << (page % 64), __ATOMIC_RELAXED);
-    }
+    void addShared(uint64_t page) { __atomic_fetch_or(&words_[wordOf(page)], bitOf(page), __ATOMIC_RELAXED); }
     void clear() { std::ranges::fill(words_, 0); }
 
     /// [first, end), clipped to the set.
     void addRange(uint64_t first, uint64_t end)
     {
         end = std::min(end, size_);
-        while (first < end) {
-            const uint64_t stop = std::min(end, (first / 64 + 1) * 64);
-            const uint64_t bits = stop - first;
-            words_[first / 64] |= (bits == 64 ? ~uint64_t{0} : (uint64_t{1} << bits) - 1) << (first % 64);
-            first = stop;
+        if (first >= end)
+            return;
+        const uint64_t lastUnit = unitOf(end - 1);
+        for (uint64_t unit = unitOf(first); unit <= lastUnit;) {
+            const uint64_t stop = std::min(lastUnit + 1, (unit / 64 + 1) * 64);
+            const uint64_t bits = stop - unit;
+            words_[unit / 64] |= (bits == 64 ? ~uint64_t{0} : (uint64_t{1} << bits) - 1) << (unit % 64);
+            unit = stop;
         }
     }
 
-    /// Every member of `some` that is none of `others`; all of one size.
+    /// Every unit of `some` that is none of `others`; all of one size.
     void addDifference(const PageSet &some, const PageSet &others)
     {
         for (size_t i = 0; i < words_.size(); i++)
@@ -49,33 +59,37 @@ public:
 
     uint64_t count() const
     {
-        uint64_t total = 0;
+        uint64_t units = 0;
         for (uint64_t word : words_)
-            total += static_cast<uint64_t>(std::popcount(word));
-        return total;
+            units += static_cast<uint64_t>(std::popcount(word));
+        const uint64_t beyond = size_ > 0 && has(size_ - 1) ? (unitOf(size_ - 1) + 1) * unitPages() - size_ : 0;
+        return units * unitPages() - beyond;
     }
 
     /// The first member at or after `page`, or size().
-    uint64_t next(uint64_t page) const { return find(page, 0); }
-    /// The first number at or after `page` that is no member, or size().
-    uint64_t nextAbsent(uint64_t page) const { return find(page, ~uint64_t{0}); }
-
-private:
-    uint64_t find(uint64_t page, uint64_t flip) const
+    uint64_t next(uint64_t page) const
     {
         if (page >= size_)
             return size_;
-        size_t index = page / 64;
-        uint64_t word = (words_[index] ^ flip) & ~uint64_t{0} << (page % 64);
+        size_t index = wordOf(page);
+        uint64_t word = words_[index] & ~uint64_t{0} << (unitOf(page) % 64);
         while (word == 0) {
             if (++index == words_.size())
                 return size_;
-            word = words_[index] ^ flip;
+            word = words_[index];
         }
-        return std::min(size_, index * 64 + static_cast<uint64_t>(std::countr_zero(word)));
+        const uint64_t unit = index * 64 + static_cast<uint64_t>(std::countr_zero(word));
+        return std::clamp(unit << shift_, page, size_);
     }
 
+private:
+    uint64_t unitPages() const { return uint64_t{1} << shift_; }
+    uint64_t unitOf(uint64_t page) const { return page >> shift_; }
+    size_t wordOf(uint64_t page) const { return unitOf(page) / 64; }
+    uint64_t bitOf(uint64_t page) const { return uint64_t{1} << (unitOf(page) % 64); }
+
     uint64_t size_;
+    unsigned shift_ = 0;   // of a page's number, to its unit's
     std::vector<uint64_t> words_;
 };
 

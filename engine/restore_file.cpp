@@ -13,6 +13,7 @@
 #include <limits>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <utility>
 
 namespace godwit::engine {
 
@@ -28,6 +29,39 @@ struct Run {
     uint64_t page = 0;    ///< its number in RAM
     uint64_t pages = 0;
     bool again = false;   ///< some came before: holes count, too
+};
+
+/// A piece of guest RAM, mapped for writing.
+class MappedPages
+{
+public:
+    static Result<MappedPages> map(const MemoryMap &memory, uint64_t first, uint64_t pages)
+    {
+        const size_t length = pages * pageSize;
+        void *data = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd(),
+                            static_cast<off_t>(first * pageSize));
+        if (data == MAP_FAILED)
+            return systemError(errno, tr("cannot map the guest's RAM"));
+        MappedPages mapped({static_cast<std::byte *>(data), length});
+        // All pages at once cost less than a fault each; a kernel that cannot do it says EINVAL.
+        if (::madvise(data, length, MADV_POPULATE_WRITE) < 0 && errno != EINVAL)
+            return systemError(errno, tr("cannot write the guest's RAM"));
+        return mapped;
+    }
+    MappedPages(MappedPages &&other) noexcept : data_(std::exchange(other.data_, {})) {}
+    MappedPages &operator=(MappedPages &&) = delete;
+    ~MappedPages()
+    {
+        if (!data_.empty())
+            ::munmap(data_.data(), data_.size());
+    }
+
+    std::span<std::byte> data() const { return data_; }
+
+private:
+    explicit MappedPages(std::span<std::byte> data) : data_(data) {}
+
+    std::span<std::byte> data_;
 };
 
 Error endsAt(uint64_t offset)
@@ -82,7 +116,8 @@ public:
     Result<void> record(libxc::RecordType, std::span<const std::byte>) override { return {}; }
 
     Result<void> finish() { return workers_.drain(); }
-    uint64_t pagesSeen() const { return seen_.count(); }
+    /// How many pages had data; one that came again counts again.
+    uint64_t pagesSeen() const { return pagesSeen_; }
 
 private:
     static constexpr uint64_t longestRun = 1024;
@@ -97,6 +132,7 @@ private:
         if (layout_ && layout_->pageOffset(pfn) != place)
             return makeError(ErrorCode::BadFormat, tr("page 0x%llx is not where the image's index says"),
                              static_cast<unsigned long long>(pfn.value));
+        pagesSeen_++;
         const bool continues = !runs_.empty() && runs_.back().page + runs_.back().pages == *number
             && runs_.back().pages < longestRun;
         if (continues)
@@ -207,12 +243,9 @@ private:
 
     Result<uint64_t> readIntoMap(const Run &run)
     {
-        const auto data = memory_.writablePages(run.page, run.pages);
-        // All pages at once cost less than a fault each; a kernel that cannot do it says EINVAL.
-        if (::madvise(data.data(), data.size(), MADV_POPULATE_WRITE) < 0 && errno != EINVAL)
-            return systemError(errno, tr("cannot write the guest's RAM"));
-        TRY(readAll(run, data));
-        return split(data, [&](uint64_t first, uint64_t end, bool zero) -> Result<void> {
+        const auto mapped = TRY(MappedPages::map(memory_, run.page, run.pages));
+        TRY(readAll(run, mapped.data()));
+        return split(mapped.data(), [&](uint64_t first, uint64_t end, bool zero) -> Result<void> {
             // Zeros become holes again; where that cannot be done they stay what they are.
             if (zero)
                 ::fallocate(memory_.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -230,6 +263,7 @@ private:
     const stream::AlignedLayout *layout_ = nullptr;
     stream::Extent data_{0, 0};       // of the file: the last one found
     PageSet seen_;
+    uint64_t pagesSeen_ = 0;
     std::vector<Run> runs_;   // of one record
     Workers<Run> workers_;    // last: they use all of the above
 };
@@ -257,6 +291,7 @@ Result<DeviceState> restoreImage(const MemoryMap &memory, const ImageSource &ima
     KeptDeviceState state;
     TRY(libxl::readStream(source, filler, state.keep()));
     TRY(filler.finish());
+    // None comes again where each has its place: records follow each other in the file.
     if (layout && filler.pagesSeen() != memory.guestPages())
         return makeError(ErrorCode::BadFormat, tr("the image lacks %llu of the guest's pages"),
                          static_cast<unsigned long long>(memory.guestPages() - filler.pagesSeen()));

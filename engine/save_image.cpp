@@ -28,8 +28,6 @@ using stream::Batch;
 
 namespace {
 
-alignas(pageSize) constexpr std::array<std::byte, pageSize> zeroPage{};
-
 class ImageSaver
 {
 public:
@@ -132,12 +130,13 @@ private:
             if (!present.has(page))
                 dirty.add(page);
         meter_.update([&](Statistics &statistics) { statistics.memoryRemaining = dirty.count() * pageSize; });
+        alignas(pageSize) std::array<std::byte, pageSize> content{};
         for (const Region &region : memory_.regions()) {
             const uint64_t end = region.firstPage + region.pages;
             for (uint64_t page = dirty.next(region.firstPage); page < end; page = dirty.next(page + 1)) {
-                const std::byte *content = present.has(page) ? memory_.page(page) : zeroPage.data();
+                TRY(memory_.read(page, content));
                 const auto place = *layout_.pageOffset(Pfn{region.firstPfn.value + (page - region.firstPage)});
-                TRY(write({content, pageSize}, place));
+                TRY(write(content, place));
                 passed(1, 1);
             }
         }
@@ -162,43 +161,46 @@ private:
         return {};
     }
 
-    /// Neighbours at once; zeros are left out. Returns how many were written.
+    /// Neighbours at once, through a buffer that stays in the processor's cache; zeros are left out. Returns
+    /// how many were written.
     Result<uint64_t> writePages(const Batch &batch, std::span<std::byte> scratch)
     {
         // A batch does not cross regions, so its pages are neighbours in RAM too.
         const uint64_t first = *memory_.find(batch.first), end = first + batch.pages;
-        const bool copied = tracker_ && tracker_->wantsContent();
-        const uint64_t limit = copied ? scratch.size() / pageSize : batch.pages;
+        const uint64_t most = std::min(scratch.size() / pageSize, portion());
         uint64_t total = 0;
-        for (uint64_t page = present_.next(first); page < end;) {
-            const uint64_t stop = std::min(end, page + std::min(limit, portion()));
-            uint64_t last = page;
-            while (last < stop && hasContent(last, copied ? &scratch[(last - page) * pageSize] : nullptr))
-                last++;
-            const uint64_t count = last - page;
-            if (count > 0) {
-                const std::byte *content = copied ? scratch.data() : memory_.page(page);
-                TRY(write({content, count * pageSize}, batch.dataOffset + (page - first) * pageSize));
-            }
-            total += count;
-            page = last < stop ? present_.next(last + 1) : last;
+        for (uint64_t page = present_.next(first); page < end; page = present_.next(page)) {
+            uint64_t stop = page + 1;
+            while (stop < end && stop - page < most && present_.has(stop))
+                stop++;
+            const auto content = scratch.first((stop - page) * pageSize);
+            TRY(memory_.read(page, content));
+            total += TRY(writeContent(page, content, batch.dataOffset + (page - first) * pageSize));
+            page = stop;
         }
         return total;
     }
 
-    /// Whether a page is there and not all zeros. `copy`, unless null, is for a tracker that
-    /// must see what will be written.
-    bool hasContent(uint64_t page, std::byte *copy)
+    /// `content` of pages from `page` on, but for those of zeros.
+    Result<uint64_t> writeContent(uint64_t page, std::span<const std::byte> content, uint64_t place)
     {
-        if (!present_.has(page))
-            return false;
-        if (copy)
-            std::memcpy(copy, memory_.page(page), pageSize);
-        if (isZeroPage(copy ? copy : memory_.page(page)))
-            return false;
-        if (copy)
-            tracker_->sent(page, copy);
-        return true;
+        uint64_t total = 0;
+        const uint64_t pages = content.size() / pageSize;
+        for (uint64_t first = 0, zero = 0; first < pages; first = zero + 1) {
+            for (zero = first; zero < pages && !isZeroPage(&content[zero * pageSize]); zero++)
+                sent(page + zero, &content[zero * pageSize]);
+            const uint64_t count = zero - first;
+            if (count > 0)
+                TRY(write(content.subspan(first * pageSize, count * pageSize), place + first * pageSize));
+            total += count;
+        }
+        return total;
+    }
+
+    void sent(uint64_t page, const std::byte *content)
+    {
+        if (tracker_)
+            tracker_->sent(page, content);
     }
 
     // ---- on any thread ---------------------------------------------------------------

@@ -49,7 +49,7 @@ public:
         if (!index)
             return makeError(ErrorCode::InvalidArgument, tr("pages of a plain image cannot be read on demand"));
         auto regions = TRY(toRegions(source_.regions));
-        const auto memory = TRY(engine::MemoryMap::map(ram_, std::move(regions)));
+        const auto memory = TRY(engine::MemoryMap::make(ram_, std::move(regions)));
         const engine::ImageOrigin origin{image_, source_.begin, source_.size, source_.modifiedNs, *index,
                                          source_.bypassCache};
         const auto image = TRY(engine::PagedImage::open(memory, origin));

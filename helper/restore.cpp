@@ -91,8 +91,7 @@ private:
     Result<void> restore()
     {
         const auto regions = TRY(toRegions(request_.regions));
-        const auto memory = TRY(engine::MemoryMap::map(fds_[Restore::RamFd].get(), regions,
-                                                       engine::MemoryMap::Access::Write));
+        const auto memory = TRY(engine::MemoryMap::make(fds_[Restore::RamFd].get(), regions));
         return loadDeviceState(session_, meter_, fds_[Restore::DeviceStateFd], TRY(fill(memory)));
     }
 

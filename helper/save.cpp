@@ -104,14 +104,14 @@ private:
     Result<void> save(stream::Sink &sink, const engine::FurtherLanes<stream::Sink> &further = {})
     {
         const auto regions = TRY(toRegions(request_.regions));
-        const auto memory = TRY(engine::MemoryMap::map(fds_[Save::RamFd].get(), regions));
+        const auto memory = TRY(engine::MemoryMap::make(fds_[Save::RamFd].get(), regions));
         return engine::save(memory, sink, fds_[Save::DeviceStateFd].get(), options(), host_, meter_, further);
     }
 
     Result<void> saveAligned(const stream::AlignedIndex &index)
     {
         const auto regions = TRY(toRegions(request_.regions));
-        const auto memory = TRY(engine::MemoryMap::map(fds_[Save::RamFd].get(), regions));
+        const auto memory = TRY(engine::MemoryMap::make(fds_[Save::RamFd].get(), regions));
         const engine::ImageTarget target{streamFd(), index, request_.bypassCache};
         return engine::saveImage(memory, target, fds_[Save::DeviceStateFd].get(), options(), host_, meter_);
     }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The two sides of the comparison: a pair of stock daemons each, and where they work."""
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,8 +16,14 @@ class Hosts(Workspace):
 
     def __init__(self):
         super().__init__("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp")
+        self.memory = self.images
         self.images = Path(tempfile.mkdtemp(prefix="gw.images.", dir="/var/tmp"))
         self.images.chmod(0o777)
+
+    def has_room(self, mib):
+        """Whether so much fits into self.memory, and leaves room for a guest of that size."""
+        available = int(re.search(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text()).group(1)) << 10
+        return str(self.path).startswith("/dev/shm") and min(available / 2, shutil.disk_usage(self.memory).free) > mib << 20
 
     def remove(self):
         super().remove()

@@ -23,7 +23,7 @@ static const MemoryMap &guest()
     static const MemoryMap map = [] {
         if (::ftruncate(ram.get(), 22 * pageSize) != 0)
             std::abort();
-        return MemoryMap::map(ram.get(), regions).value();
+        return MemoryMap::make(ram.get(), regions).value();
     }();
     return map;
 }

@@ -43,7 +43,7 @@ struct Image {
     {
         seek();
     }
-    MemoryMap map() const { return MemoryMap::map(ram.get(), regions).value(); }
+    MemoryMap map() const { return MemoryMap::make(ram.get(), regions).value(); }
     off_t size() const { return ::lseek(file.get(), 0, SEEK_END); }
     void seek() const { ::lseek(file.get(), start, SEEK_SET); }
     Result<void> save(const SaveOptions &options = {}, bool bypassCache = false)
@@ -56,7 +56,7 @@ struct Image {
     /// Into `target`, which has the same regions; without threads as an ordinary stream.
     Result<DeviceState> restore(const UniqueFd &target, unsigned threads, bool bypassCache = false)
     {
-        const auto memory = MemoryMap::map(target.get(), regions, MemoryMap::Access::Write).value();
+        const auto memory = MemoryMap::make(target.get(), regions).value();
         seek();
         restoreMeter.emplace();
         if (threads > 0)
@@ -131,6 +131,7 @@ TEST(Image, HasEveryPageWhereItsLayoutSays)
     fillRam(image.ram.get(), 0, 3100);
     ASSERT_TRUE(image.save());
     const auto memory = image.map();
+    const RamView view(image.ram.get());
     const auto layout = memory.layout(image.index).value();
     std::vector<std::byte> page(pageSize);
     for (const Region &region : image.regions) {
@@ -139,7 +140,7 @@ TEST(Image, HasEveryPageWhereItsLayoutSays)
             ASSERT_TRUE(place);
             ASSERT_EQ(::pread(image.file.get(), page.data(), pageSize, image.start + static_cast<off_t>(*place)),
                       static_cast<ssize_t>(pageSize));
-            ASSERT_EQ(std::memcmp(page.data(), memory.page(region.firstPage + i), pageSize), 0) << i;
+            ASSERT_EQ(std::memcmp(page.data(), view.page(region.firstPage + i), pageSize), 0) << i;
         }
     }
 }
@@ -307,7 +308,7 @@ TEST(Image, OfTheOldPlainKindIsRestoredFromItsFile)
     ASSERT_GE(image.meter.snapshot().iteration, 2u) << "some pages come more than once";
     for (unsigned threads : {1, 4}) {
         const UniqueFd copy = makeRam(3100);
-        const auto memory = MemoryMap::map(copy.get(), image.regions, MemoryMap::Access::Write).value();
+        const auto memory = MemoryMap::make(copy.get(), image.regions).value();
         ::lseek(image.file.get(), 77, SEEK_SET);
         Meter restoreMeter;
         const auto state = restoreImage(memory, {image.file.get(), {}, /* bypassCache= */ true, threads}, restoreMeter);

@@ -109,7 +109,7 @@ struct Migration {
     static MemoryMap map(const UniqueFd &ram)
     {
         // The second region begins neither on a stripe's border nor on a word's of a PageSet.
-        return MemoryMap::map(ram.get(), {{Pfn{0}, 0, 1000}, {Pfn{(1 << 20) + 7}, 1000, memoryPages - 1000}}).value();
+        return MemoryMap::make(ram.get(), {{Pfn{0}, 0, 1000}, {Pfn{(1 << 20) + 7}, 1000, memoryPages - 1000}}).value();
     }
     void closeAll(std::vector<UniqueFd> &fds)
     {

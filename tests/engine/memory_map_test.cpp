@@ -14,7 +14,7 @@ using namespace godwit::tests;
 static Result<void> tryMap(uint64_t filePages, std::vector<Region> regions)
 {
     const auto ram = makeRam(filePages);
-    TRY(MemoryMap::map(ram.get(), std::move(regions)));
+    TRY(MemoryMap::make(ram.get(), std::move(regions)));
     return {};
 }
 
@@ -23,7 +23,7 @@ TEST(MemoryMap, FindsPagesAcrossTheHoleBelow4GiB)
     const auto ram = makeRam(100);
     fillRam(ram.get(), 0, 100);
     // As a PC has it: low memory, a hole, the rest from 4 GiB.
-    const auto memory = MemoryMap::map(ram.get(), {{Pfn{1 << 20}, 60, 40}, {Pfn{0}, 0, 60}});
+    const auto memory = MemoryMap::make(ram.get(), {{Pfn{1 << 20}, 60, 40}, {Pfn{0}, 0, 60}});
     ASSERT_TRUE(memory) << memory.error().message;
     EXPECT_EQ(memory->guestPages(), 100u);
     EXPECT_EQ(memory->find(Pfn{59}), 59u);
@@ -55,7 +55,7 @@ TEST(MemoryMap, TellsHolesFromPages)
     const auto ram = makeRam(64);
     fillRam(ram.get(), 3, 2);
     fillRam(ram.get(), 63, 1);
-    const auto memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, 64}});
+    const auto memory = MemoryMap::make(ram.get(), {{Pfn{0}, 0, 64}});
     ASSERT_TRUE(memory);
     const auto present = memory->presentPages();
     ASSERT_TRUE(present);
@@ -68,31 +68,31 @@ TEST(MemoryMap, ReadsPagesAndLeavesHoles)
 {
     const auto ram = makeRam(8);
     fillRam(ram.get(), 1, 2);
-    const auto memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, 8}});
+    const auto memory = MemoryMap::make(ram.get(), {{Pfn{0}, 0, 8}});
     ASSERT_TRUE(memory);
     std::vector<std::byte> read(4 * pageSize, std::byte{0xff});
     ASSERT_TRUE(memory->read(0, read));
     EXPECT_EQ(allocatedPages(ram.get()), 2u);
-    EXPECT_TRUE(std::equal(read.begin(), read.end(), memory->page(0)));
+    EXPECT_TRUE(std::equal(read.begin(), read.end(), RamView(ram.get()).page(0)));
     EXPECT_FALSE(memory->read(5, read)) << "beyond the file";
 }
 
 TEST(MemoryMap, WritesPagesAndNothingBeside)
 {
     const auto ram = makeRam(8);
-    const auto memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, 8}}, MemoryMap::Access::Write);
+    const auto memory = MemoryMap::make(ram.get(), {{Pfn{0}, 0, 8}});
     ASSERT_TRUE(memory);
     const std::vector<std::byte> data(2 * pageSize, std::byte{7});
     ASSERT_TRUE(memory->write(3, data));
     EXPECT_EQ(allocatedPages(ram.get()), 2u);
-    EXPECT_TRUE(std::equal(data.begin(), data.end(), memory->page(3)));
+    EXPECT_TRUE(std::equal(data.begin(), data.end(), RamView(ram.get()).page(3)));
 }
 
 TEST(MemoryMap, TellsOfAFewPagesWhetherTheyExist)
 {
     const auto ram = makeRam(20000);
     fillRam(ram.get(), 10, 10);
-    const auto memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, 20000}});
+    const auto memory = MemoryMap::make(ram.get(), {{Pfn{0}, 0, 20000}});
     ASSERT_TRUE(memory);
     EXPECT_EQ(memory->allocatedPages().value(), 10u);
     PageSet some(20000), all(20000);

@@ -73,7 +73,7 @@ struct Demand : testing::Test {
     void SetUp() override
     {
         fillRam(original.get(), 0, filledPages);
-        const auto memory = MemoryMap::map(original.get(), regions).value();
+        const auto memory = MemoryMap::make(original.get(), regions).value();
         const UniqueFd pipe = host.makePipe();
         ASSERT_TRUE(saveImage(memory, {file.get(), index, false}, pipe.get(), {}, host, meter));
     }
@@ -86,7 +86,7 @@ struct Demand : testing::Test {
                 static_cast<uint64_t>(status.st_mtim.tv_sec) * 1000000000 + static_cast<uint64_t>(status.st_mtim.tv_nsec), index,
                 false};
     }
-    MemoryMap map() const { return MemoryMap::map(ram.get(), regions).value(); }
+    MemoryMap map() const { return MemoryMap::make(ram.get(), regions).value(); }
     /// False where the kernel does not let us.
     bool take(TestGuest &guest)
     {

@@ -33,8 +33,6 @@ TEST(PageSet, WalksExactlyItsMembers)
     for (uint64_t page = set.next(0); page < set.size(); page = set.next(page + 1))
         walked.insert(page);
     EXPECT_EQ(walked, members);
-    EXPECT_EQ(set.nextAbsent(0), 2u);
-    EXPECT_EQ(set.nextAbsent(998), 1000u);
 }
 
 TEST(PageSet, AddsWhatAnotherLacks)
@@ -56,4 +54,43 @@ TEST(PageSet, IsEmptyAfterClear)
     set.clear();
     EXPECT_EQ(set.count(), 0u);
     EXPECT_EQ(set.next(0), 100u);
+}
+
+/// So many units for so many pages: the pages that share a unit are members together.
+TEST(PageSet, OfManyPagesHasWholeUnits)
+{
+    for (uint64_t size : {100u, 255u, 256u, 257u, 1000u}) {
+        PageSet set(size, /* units= */ 64);
+        const uint64_t unit = size <= 128 ? 2 : size <= 256 ? 4 : size <= 512 ? 8 : 16;
+        std::set<uint64_t> members;
+        const auto expect = [&](uint64_t page) {
+            for (uint64_t one = page / unit * unit; one < std::min(size, (page / unit + 1) * unit); one++)
+                members.insert(one);
+        };
+        for (uint64_t page : {uint64_t{0}, uint64_t{37}, size - 1}) {
+            set.add(page);
+            expect(page);
+        }
+        set.addRange(50, 70);
+        for (uint64_t page = 50; page < 70; page++)
+            expect(page);
+        std::set<uint64_t> walked;
+        for (uint64_t page = set.next(0); page < size; page = set.next(page + 1))
+            walked.insert(page);
+        EXPECT_EQ(walked, members) << size;
+        EXPECT_EQ(set.count(), members.size()) << size;
+        EXPECT_EQ(set.next(38), unit == 2 ? 50u : set.has(38) ? 38u : 48u) << size;
+    }
+}
+
+TEST(PageSet, NeverTakesMoreThanItsLimit)
+{
+    const uint64_t gib = uint64_t{1} << 18;
+    for (uint64_t size : {127 * gib, 128 * gib, 129 * gib, 4096 * gib}) {
+        PageSet set(size);
+        set.add(size / 3);
+        EXPECT_EQ(set.count(), size <= 128 * gib ? 1u : size == 129 * gib ? 2u : 32u);
+        EXPECT_TRUE(set.has(size / 3));
+        EXPECT_EQ(set.next(size / 3), size / 3);
+    }
 }

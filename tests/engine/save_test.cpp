@@ -46,7 +46,7 @@ struct Transfer {
     }
     static MemoryMap map(const UniqueFd &ram)
     {
-        return MemoryMap::map(ram.get(), {{Pfn{0}, 0, 1000}, {Pfn{1 << 20}, 1000, ramPages - 1000}}).value();
+        return MemoryMap::make(ram.get(), {{Pfn{0}, 0, 1000}, {Pfn{1 << 20}, 1000, ramPages - 1000}}).value();
     }
     Result<void> save(const SaveOptions &options = {})
     {
@@ -113,6 +113,44 @@ TEST_F(Save, OfAnEmptyGuestIsSmall)
     ASSERT_TRUE(save());
     EXPECT_LT(::lseek(image.get(), 0, SEEK_END), 1000);
     expectRestoresTheSame();
+}
+
+/// Half a TiB, where four pages share a bit of a PageSet.
+TEST(SaveOfALargeGuest, SendsLittleMoreThanWhatIsThere)
+{
+    constexpr uint64_t pages = uint64_t{1} << 27, filled = 300;
+    for (bool live : {false, true}) {
+        Transfer one;
+        one.ram = makeRam(pages);
+        const std::vector<Region> regions{{Pfn{0}, 0, 4095}, {Pfn{1 << 20}, 4095, pages - 4095}};
+        fillRam(one.ram.get(), 4000, 297);
+        for (uint64_t page : {pages / 2 + 1, pages - 2, pages - 1})
+            fillRam(one.ram.get(), page, 1);
+        FdSink sink(one.image.get());
+        const auto memory = MemoryMap::make(one.ram.get(), regions).value();
+        const auto saved = godwit::engine::save(memory, sink, one.pipe.get(), {.live = live}, one.host, one.meter);
+        ASSERT_TRUE(saved) << saved.error().message;
+        EXPECT_GE(one.meter.snapshot().normalPages, filled);
+        EXPECT_LE(one.meter.snapshot().normalPages, 4 * filled);
+        EXPECT_EQ(allocatedPages(one.ram.get()), filled) << "holes must stay holes";
+
+        ::lseek(one.image.get(), 0, SEEK_SET);
+        const auto ram = makeRam(pages);
+        const auto other = MemoryMap::make(ram.get(), regions).value();
+        FdSource source(one.image.get());
+        Meter restoreMeter;
+        ASSERT_TRUE(restore(other, source, restoreMeter));
+        EXPECT_LE(allocatedPages(ram.get()), 4 * filled);
+        uint64_t found = 0;
+        for (const auto &set : {memory.presentPages().value(), other.presentPages().value()}) {
+            for (uint64_t page = set.next(0); page < pages; page = set.next(page + 1), found++) {
+                std::vector<std::byte> sent(pageSize), arrived(pageSize);
+                ASSERT_TRUE(memory.read(page, sent) && other.read(page, arrived));
+                ASSERT_EQ(sent, arrived) << page;
+            }
+        }
+        EXPECT_GE(found, 2 * filled);
+    }
 }
 
 TEST_F(Save, FailsWhenTheGuestDoesNotStop)
@@ -240,7 +278,7 @@ TEST_F(Save, RefusesAStreamWithPagesThatTheGuestDoesNotHave)
     ASSERT_TRUE(save());
     ::lseek(image.get(), 0, SEEK_SET);
     const auto smaller = makeRam(1000);
-    const auto memory = MemoryMap::map(smaller.get(), {{Pfn{0}, 0, 1000}}).value();
+    const auto memory = MemoryMap::make(smaller.get(), {{Pfn{0}, 0, 1000}}).value();
     FdSource source(image.get());
     const auto state = restore(memory, source, meter);
     ASSERT_FALSE(state);

@@ -38,11 +38,29 @@ void fillRam(int ramFd, uint64_t first, uint64_t pages, uint64_t seed)
     }
 }
 
-static std::vector<std::byte> readAll(int fd)
+static size_t sizeOf(int fd)
 {
     struct stat status{};
-    ::fstat(fd, &status);
-    std::vector<std::byte> data(static_cast<size_t>(status.st_size));
+    EXPECT_EQ(::fstat(fd, &status), 0);
+    return static_cast<size_t>(status.st_size);
+}
+
+RamView::RamView(int ramFd)
+{
+    const size_t size = sizeOf(ramFd);
+    const void *data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, ramFd, 0);
+    EXPECT_NE(data, MAP_FAILED);
+    data_ = {static_cast<const std::byte *>(data), size};
+}
+
+RamView::~RamView()
+{
+    ::munmap(const_cast<std::byte *>(data_.data()), data_.size());
+}
+
+static std::vector<std::byte> readAll(int fd)
+{
+    std::vector<std::byte> data(sizeOf(fd));
     for (size_t done = 0; done < data.size();) {
         const ssize_t count = ::pread(fd, data.data() + done, data.size() - done, static_cast<off_t>(done));
         if (count <= 0)

@@ -15,6 +15,20 @@ namespace godwit::tests {
 base::UniqueFd makeRam(uint64_t pages);
 /// Write words that differ from page to page into [first, first + pages).
 void fillRam(int ramFd, uint64_t first, uint64_t pages, uint64_t seed = 1);
+/// RAM as its guest sees it. To look at a hole fills it.
+class RamView
+{
+public:
+    explicit RamView(int ramFd);
+    RamView(const RamView &) = delete;
+    RamView &operator=(const RamView &) = delete;
+    ~RamView();
+    const std::byte *page(uint64_t number) const { return data_.data() + number * base::pageSize; }
+
+private:
+    std::span<const std::byte> data_;
+};
+
 /// The pages whose content differs.
 std::vector<uint64_t> differingPages(int one, int other);
 /// How many pages exist in the file.

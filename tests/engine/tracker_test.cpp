@@ -25,12 +25,10 @@ constexpr uint64_t guestPages = 4096;
 
 struct Tracker : testing::Test {
     UniqueFd ram = makeRam(guestPages);
-    Result<MemoryMap> memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, guestPages}});
+    Result<MemoryMap> memory = MemoryMap::make(ram.get(), {{Pfn{0}, 0, guestPages}});
+    const RamView view{ram.get()};
 
-    std::vector<std::byte> contentNow() const
-    {
-        return {memory->page(0), memory->page(0) + guestPages * pageSize};
-    }
+    std::vector<std::byte> contentNow() const { return {view.page(0), view.page(guestPages)}; }
 
     /// Transfers while the guest writes, as the engine does: everything first, then what is
     /// found dirty, the guest stopped for the last round. Then both sides must be the same.
@@ -53,7 +51,7 @@ struct Tracker : testing::Test {
             takePages(tracker, dirty, copy);
         }
         for (uint64_t page = 0; page < guestPages; page++)
-            lost += std::memcmp(&copy[page * pageSize], memory->page(page), pageSize) != 0 ? 1 : 0;
+            lost += std::memcmp(&copy[page * pageSize], view.page(page), pageSize) != 0 ? 1 : 0;
         EXPECT_EQ(lost, 0u) << "of " << found << " dirty pages";
     }
 
@@ -61,7 +59,7 @@ struct Tracker : testing::Test {
     void takePages(DirtyTracker &tracker, const PageSet &pages, std::vector<std::byte> &copy)
     {
         for (uint64_t page = pages.next(0); page < guestPages; page = pages.next(page + 1)) {
-            std::memcpy(&copy[page * pageSize], memory->page(page), pageSize);
+            std::memcpy(&copy[page * pageSize], view.page(page), pageSize);
             tracker.sent(page, &copy[page * pageSize]);
         }
     }
@@ -145,7 +143,7 @@ TEST_F(Tracker, WriteProtectWithTheAgentLosesNoDirectRead)
     const DirectFile file;
     if (!file.works())
         GTEST_SKIP() << "no direct I/O here";
-    const std::byte *lastPage = memory->page(guestPages - 1);
+    const std::byte *lastPage = view.page(guestPages - 1);
     for (int pass = 0; pass < 4; pass++) {
         ASSERT_EQ(::fallocate(ram.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, guestPages * pageSize), 0);
         TestGuest guest(ram.get(), {.mode = "direct", .pages = guestPages, .file = file.path});
@@ -171,7 +169,7 @@ TEST_F(Tracker, ContentHashesFindExactlyTheChangedPages)
     ASSERT_TRUE(tracker->collect(dirty));
     EXPECT_EQ(dirty.count(), 100u) << "holes are zeros, which the destination has";
     for (uint64_t page = 0; page < 100; page++)
-        tracker->sent(page, memory->page(page));
+        tracker->sent(page, view.page(page));
     fillRam(ram.get(), 10, 2, 2);
     ASSERT_EQ(::fallocate(ram.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 50 * pageSize, pageSize), 0);
     dirty.clear();
@@ -195,13 +193,13 @@ TEST_F(Tracker, ContentHashesOfSeveralPagesFindWholeUnits)
     ASSERT_TRUE(tracker->collect(dirty));
     EXPECT_EQ(dirty.count(), 128u) << "units of 32 pages";
     for (uint64_t page = 100; page-- > 0;)
-        tracker->sent(page, memory->page(page));
+        tracker->sent(page, view.page(page));
     dirty.clear();
     ASSERT_TRUE(tracker->collect(dirty));
     EXPECT_EQ(dirty.count(), 0u) << "whatever the order in which they were sent";
 
     // Two pages of one unit change places: its content is another one.
-    std::vector<std::byte> one(memory->page(40), memory->page(41)), other(memory->page(41), memory->page(42));
+    std::vector<std::byte> one(view.page(40), view.page(41)), other(view.page(41), view.page(42));
     ASSERT_EQ(::pwrite(ram.get(), other.data(), pageSize, 40 * pageSize), static_cast<ssize_t>(pageSize));
     ASSERT_EQ(::pwrite(ram.get(), one.data(), pageSize, 41 * pageSize), static_cast<ssize_t>(pageSize));
     ASSERT_TRUE(tracker->collect(dirty));
@@ -216,7 +214,7 @@ TEST(ContentTracker, SharesHashesInLargeGuests)
         const uint64_t pages = static_cast<uint64_t>(gibibytes) << 18;
         const auto ram = makeRam(pages);
         fillRam(ram.get(), pages - 5, 1);
-        const auto memory = MemoryMap::map(ram.get(), {{Pfn{0}, 0, pages}});
+        const auto memory = MemoryMap::make(ram.get(), {{Pfn{0}, 0, pages}});
         ASSERT_TRUE(memory) << memory.error().message;
         const auto tracker = makeContentTracker(*memory);
         PageSet dirty(pages);
@@ -266,7 +264,7 @@ TEST_F(Tracker, HeldProcessStandsStillAndGoesOn)
     const auto changes = [&](const std::function<void()> &wait) {
         const auto before = contentNow();
         wait();
-        return std::memcmp(before.data(), memory->page(0), before.size()) != 0;
+        return std::memcmp(before.data(), view.page(0), before.size()) != 0;
     };
     EXPECT_TRUE(changes([&] { guest.writeAll(); }));
     {
