@@ -62,6 +62,15 @@ static Result<size_t> netIndex(virDomainDef *def, virDomainNetDef *net)
     return static_cast<size_t>(TRY(number(virDomainNetFindIdx(def, net))));
 }
 
+/// The definition's own: what was taken from the host is known by its address, which `named` may lack.
+static Result<size_t> hostDeviceIndex(virDomainDef *def, virDomainHostdevDef *named, virDomainHostdevDef **own = nullptr)
+{
+    const int index = virDomainHostdevFind(def, named, own);
+    if (index < 0)
+        return makeError(ErrorCode::OperationInvalid, tr("domain '%s' has no such host device"), def->name);
+    return static_cast<size_t>(index);
+}
+
 static Result<void> detach(virDomainDef *def, Device &device)
 {
     switch (device->type) {
@@ -71,13 +80,9 @@ static Result<void> detach(virDomainDef *def, Device &device)
     case VIR_DOMAIN_DEVICE_NET:
         virDomainNetDefFree(virDomainNetRemove(def, TRY(netIndex(def, device->data.net))));
         return {};
-    case VIR_DOMAIN_DEVICE_HOSTDEV: {
-        const int index = virDomainHostdevFind(def, device->data.hostdev, nullptr);
-        if (index < 0)
-            return makeError(ErrorCode::OperationInvalid, tr("domain '%s' has no such host device"), def->name);
-        virDomainHostdevDefFree(virDomainHostdevRemove(def, static_cast<size_t>(index)));
+    case VIR_DOMAIN_DEVICE_HOSTDEV:
+        virDomainHostdevDefFree(virDomainHostdevRemove(def, TRY(hostDeviceIndex(def, device->data.hostdev))));
         return {};
-    }
     default: return unsupportedType(device);
     }
 }
@@ -144,14 +149,17 @@ static Result<void> changeGuest(Domain &domain, const char *xml, const Change &c
     Device device = TRY(parseDevice(domain, xml, domain.def()));
     if (change.definition == attach)
         TRY(tryAttach(domain, xml));
+    virDomainDeviceDef exact = *device;
+    if (change.definition == detach && device->type == VIR_DOMAIN_DEVICE_HOSTDEV)
+        TRY(hostDeviceIndex(domain.def(), device->data.hostdev, &exact.data.hostdev));
     const virDomainDef *def = domain.def();
     domain::Services &services = domain.host().services();
     if (change.definition == attach)
-        TRY(services.takeDevice(domain, device.get()));
-    auto changed = domain.unlocked([&] { return (guest.get()->*change.guest)(def, device.get()); });
+        TRY(services.takeDevice(domain, &exact));
+    auto changed = domain.unlocked([&] { return (guest.get()->*change.guest)(def, &exact); });
     const bool stays = changed && domain.active();
     if (change.definition == attach ? !stays : change.definition == detach && stays)
-        services.giveDeviceBack(domain, device.get());
+        services.giveDeviceBack(domain, &exact);
     TRY(std::move(changed));
     TRY(domain.requireActive());
     TRY(change.definition(domain.def(), device));

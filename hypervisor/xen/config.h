@@ -32,6 +32,8 @@ base::Result<void> buildGraphics(const ConfigContext &context, const virDomainDe
 base::Result<void> buildHostDevices(const virDomainDef *def, libxl_domain_config *out);
 base::Result<void> buildPci(const virDomainHostdevDef *device, libxl_device_pci *out);
 base::Result<void> buildUsb(const virDomainHostdevDef *device, libxl_device_usbdev *out);
+/// The controller that a guest gets for its USB devices: of Xen's own kind, with eight ports.
+void defaultUsbController(libxl_device_usbctrl *out);
 base::Result<void> buildUsbController(const virDomainControllerDef *controller, libxl_device_usbctrl *out);
 base::Result<void> buildChannels(const ConfigContext &context, const virDomainDef *def, libxl_domain_config *out);
 /// The path of a channel's socket.

@@ -261,6 +261,15 @@ Result<void> buildUsb(const virDomainHostdevDef *device, libxl_device_usbdev *ou
     return {};
 }
 
+static constexpr int defaultUsbPorts = 8;
+
+void defaultUsbController(libxl_device_usbctrl *out)
+{
+    out->type = LIBXL_USBCTRL_TYPE_QUSB;
+    out->version = 2;
+    out->ports = defaultUsbPorts;
+}
+
 Result<void> buildUsbController(const virDomainControllerDef *controller, libxl_device_usbctrl *out)
 {
     out->devid = controller->idx;
@@ -273,17 +282,16 @@ Result<void> buildUsbController(const virDomainControllerDef *controller, libxl_
         return unsupported(strprintf(tr("USB controllers of model '%s'"),
                                      virDomainControllerModelUSBTypeToString(controller->model)));
     }
-    out->ports = controller->opts.usbopts.ports == -1 ? 8 : controller->opts.usbopts.ports;
+    out->ports = controller->opts.usbopts.ports == -1 ? defaultUsbPorts : controller->opts.usbopts.ports;
     return {};
 }
 
 static Result<void> usbControllers(const virDomainDef *def, size_t usbDevices, libxl_domain_config *out)
 {
-    constexpr size_t ports = 8;
     size_t defined = 0;
     for (size_t i = 0; i < def->ncontrollers; i++)
         defined += def->controllers[i]->type == VIR_DOMAIN_CONTROLLER_TYPE_USB;
-    const size_t implied = defined ? 0 : VIR_DIV_UP(usbDevices, ports);
+    const size_t implied = defined ? 0 : VIR_DIV_UP(usbDevices, defaultUsbPorts);
     out->usbctrls = array<libxl_device_usbctrl>(defined + implied);
     const auto add = [&] {
         libxl_device_usbctrl *controller = &out->usbctrls[out->num_usbctrls++];
@@ -297,9 +305,7 @@ static Result<void> usbControllers(const virDomainDef *def, size_t usbDevices, l
     for (size_t i = 0; i < implied; i++) {
         libxl_device_usbctrl *controller = add();
         controller->devid = static_cast<int>(i);
-        controller->type = LIBXL_USBCTRL_TYPE_QUSB;
-        controller->version = 2;
-        controller->ports = static_cast<int>(ports);
+        defaultUsbController(controller);
     }
     return {};
 }

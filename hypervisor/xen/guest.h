@@ -136,6 +136,8 @@ private:
     base::Result<void> requireNotHost() const;
     base::Result<void> info(Context &context, DomainInfo &out);
     std::string inContext(const char *what) const;
+    base::Result<void> attachUsb(const std::string &what, Usb &usb);
+    base::Result<void> detachUsb(const std::string &what, Usb &usb);
     std::shared_ptr<GuestListener> listener();
     void setRunning(bool running) { running_ = running; }
 

@@ -7,6 +7,8 @@
 
 namespace godwit::hypervisor::xen {
 
+using base::ErrorCode;
+using base::makeError;
 using base::Result;
 using base::strprintf;
 using base::tr;
@@ -33,11 +35,70 @@ static Result<void> requireKnownHostDevice(const virDomainHostdevDef *device)
     return {};
 }
 
+static bool sameUsb(const libxl_device_usbdev &one, const libxl_device_usbdev &other)
+{
+    return one.u.hostdev.hostbus == other.u.hostdev.hostbus && one.u.hostdev.hostaddr == other.u.hostdev.hostaddr;
+}
+
+/// The ports of a guest's USB controllers, and what is in them.
+struct UsbPorts {
+    int ports = 0, used = 0;
+    bool found = false;   ///< `usb`, which now says in which port
+};
+
+static UsbPorts usbPorts(libxl_ctx *ctx, uint32_t domain, Usb &usb)
+{
+    UsbPorts all;
+    int count = 0;
+    libxl_device_usbctrl *controllers = libxl_device_usbctrl_list(ctx, domain, &count);
+    for (int i = 0; i < count; i++)
+        all.ports += controllers[i].ports;
+    libxl_device_usbctrl_list_free(controllers, count);
+    libxl_device_usbdev *devices = libxl_device_usbdev_list(ctx, domain, &all.used);
+    for (int i = 0; i < all.used && !all.found; i++) {
+        if ((all.found = sameUsb(devices[i], *usb)))
+            *usb = devices[i];   // numbers only
+    }
+    libxl_device_usbdev_list_free(devices, all.used);
+    return all;
+}
+
 /// The one of `pci` and `usb` that `hostdev` is.
 static Result<void> buildHostDevice(const virDomainHostdevDef *hostdev, Pci &pci, Usb &usb)
 {
     TRY(requireKnownHostDevice(hostdev));
     return isPci(hostdev) ? buildPci(hostdev, pci.get()) : buildUsb(hostdev, usb.get());
+}
+
+/// libxl takes a free port. Where there is none it would make an HVM guest a controller that the guest's QEMU has not:
+/// so it gets the one that all guests have.
+Result<void> XenGuest::attachUsb(const std::string &what, Usb &usb)
+{
+    const uint32_t domain = TRY(domid());
+    auto operation = TRY(Operation::withXenstore());
+    const UsbPorts now = usbPorts(operation->context(), domain, usb);
+    if (now.used >= now.ports) {
+        UsbController controller;
+        defaultUsbController(controller.get());
+        TRY(operation->run(inContext(tr("adding a USB controller")), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
+            return libxl_device_usbctrl_add(ctx, domain, controller.get(), how);
+        }));
+    }
+    return operation->run(inContext(what.c_str()), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
+        return libxl_device_usbdev_add(ctx, domain, usb.get(), how);
+    });
+}
+
+Result<void> XenGuest::detachUsb(const std::string &what, Usb &usb)
+{
+    const uint32_t domain = TRY(domid());
+    auto operation = TRY(Operation::withXenstore());
+    if (!usbPorts(operation->context(), domain, usb).found)
+        return makeError(ErrorCode::OperationFailed, tr("'%s' has no USB device %u:%u in any port"),
+                         facts_.name.c_str(), usb->u.hostdev.hostbus, usb->u.hostdev.hostaddr);
+    return operation->run(inContext(what.c_str()), [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
+        return libxl_device_usbdev_remove(ctx, domain, usb.get(), how);
+    });
 }
 
 Result<void> XenGuest::attachDevice(const virDomainDef *def, virDomainDeviceDef *device)
@@ -67,9 +128,10 @@ Result<void> XenGuest::attachDevice(const virDomainDef *def, virDomainDeviceDef 
     Pci pci;
     Usb usb;
     TRY(buildHostDevice(device->data.hostdev, pci, usb));
+    if (!isPci(device->data.hostdev))
+        return attachUsb(what, usb);
     return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
-        return isPci(device->data.hostdev) ? libxl_device_pci_add(ctx, domain, pci.get(), how)
-                                           : libxl_device_usbdev_add(ctx, domain, usb.get(), how);
+        return libxl_device_pci_add(ctx, domain, pci.get(), how);
     });
 }
 
@@ -100,9 +162,10 @@ Result<void> XenGuest::detachDevice(const virDomainDef *, virDomainDeviceDef *de
     Pci pci;
     Usb usb;
     TRY(buildHostDevice(device->data.hostdev, pci, usb));
+    if (!isPci(device->data.hostdev))
+        return detachUsb(what, usb);
     return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
-        return isPci(device->data.hostdev) ? libxl_device_pci_remove(ctx, domain, pci.get(), how)
-                                           : libxl_device_usbdev_remove(ctx, domain, usb.get(), how);
+        return libxl_device_pci_remove(ctx, domain, pci.get(), how);
     });
 }
 

@@ -53,5 +53,6 @@ using Disk = Owned<libxl_device_disk, libxl_device_disk_init, libxl_device_disk_
 using Nic = Owned<libxl_device_nic, libxl_device_nic_init, libxl_device_nic_dispose>;
 using Pci = Owned<libxl_device_pci, libxl_device_pci_init, libxl_device_pci_dispose>;
 using Usb = Owned<libxl_device_usbdev, libxl_device_usbdev_init, libxl_device_usbdev_dispose>;
+using UsbController = Owned<libxl_device_usbctrl, libxl_device_usbctrl_init, libxl_device_usbctrl_dispose>;
 
 } // namespace godwit::hypervisor::xen

@@ -11,8 +11,10 @@ namespace godwit::hypervisor::xen {
 
 using testing::HasSubstr;
 
+using Built = base::Result<std::unique_ptr<DomainConfig>>;
+
 /// A PVH guest with `devices`, as a configuration of libxl's, or why there is none.
-static base::Result<void> build(const std::string &devices, const std::string &more = {})
+static Built build(const std::string &devices, const std::string &more = {})
 {
     auto option = testXmlOption();
     const std::string xml = "<domain type='xen'><name>g</name><uuid>5a1f6c70-0000-4000-8000-000000000001</uuid>"
@@ -22,8 +24,9 @@ static base::Result<void> build(const std::string &devices, const std::string &m
     if (!def)
         return conf::takeLibvirtError();
     auto context = TRY(Context::open());
-    DomainConfig config;
-    return buildConfig({*context, nullptr, false, "/channels", {}}, def.get(), config.get());
+    auto config = std::make_unique<DomainConfig>();
+    TRY(buildConfig({*context, nullptr, false, "/channels", {}}, def.get(), config->get()));
+    return config;
 }
 
 static std::string refusal(const std::string &devices, const std::string &more = {})
@@ -53,6 +56,46 @@ TEST(BuildConfig, NamesWhatXenDoesNotDo)
     EXPECT_THAT(refusal("", "<clock offset='timezone' timezone='UTC'/>"), HasSubstr("timezone"));
     EXPECT_THAT(refusal("", "<clock offset='utc'><timer name='hpet'/></clock>"), HasSubstr("hpet"));
     EXPECT_THAT(refusal("<graphics type='spice'/>"), "");
+    EXPECT_THAT(refusal("<controller type='usb' model='nec-xhci'/>"), HasSubstr("nec-xhci"));
+}
+
+static std::string usbDevices(int count)
+{
+    std::string all;
+    for (int i = 1; i <= count; i++)
+        all += "<hostdev mode='subsystem' type='usb'><source><address bus='3' device='" + std::to_string(i) +
+               "'/></source></hostdev>";
+    return all;
+}
+
+TEST(BuildConfig, GivesEachUsbDeviceAPort)
+{
+    const Built built = build(usbDevices(9));
+    ASSERT_TRUE(built) << built.error().message;
+    libxl_domain_config &config = ***built;
+    ASSERT_EQ(config.num_usbdevs, 9);
+    EXPECT_EQ(config.usbdevs[8].u.hostdev.hostbus, 3);
+    EXPECT_EQ(config.usbdevs[8].u.hostdev.hostaddr, 9);
+    ASSERT_EQ(config.num_usbctrls, 2);
+    for (int i = 0; i < 2; i++) {
+        EXPECT_EQ(config.usbctrls[i].devid, i);
+        EXPECT_EQ(config.usbctrls[i].type, LIBXL_USBCTRL_TYPE_QUSB);
+        EXPECT_EQ(config.usbctrls[i].version, 2);
+        EXPECT_EQ(config.usbctrls[i].ports, 8);
+    }
+}
+
+TEST(BuildConfig, KeepsToDefinedUsbControllers)
+{
+    const Built built = build("<controller type='usb' index='0' model='qusb1' ports='4'/>" + usbDevices(1));
+    ASSERT_TRUE(built) << built.error().message;
+    libxl_domain_config &config = ***built;
+    ASSERT_EQ(config.num_usbctrls, 1);
+    EXPECT_EQ(config.usbctrls[0].type, LIBXL_USBCTRL_TYPE_QUSB);
+    EXPECT_EQ(config.usbctrls[0].version, 1);
+    EXPECT_EQ(config.usbctrls[0].ports, 4);
+    EXPECT_THAT(refusal("<hostdev mode='subsystem' type='usb'><source><vendor id='0x12'/><product id='0x34'/></source>"
+                        "</hostdev>"), HasSubstr("12:34")) << "nobody has found it on the host";
 }
 
 TEST(LogLines, LoseThePlaceInTheSource)
