@@ -89,6 +89,7 @@ void listDevices(void)
     listClass("disk", "/sys/block", "size");
     listClass("nic", "/sys/class/net", "address");
     listClass("pci", "/sys/bus/pci/devices", "modalias");
+    listClass("usb", "/sys/bus/usb/devices", "product");
     listClass("input", "/sys/class/input", "name");
     listClass("port", "/sys/class/virtio-ports", "name");
     char bytes[16];

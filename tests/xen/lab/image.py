@@ -2,7 +2,7 @@
 """What a Xen host of the lab boots: made of the distribution's packages, kept for the next run.
 
 In the lab's directory:
-  kernel/           the distribution's kernel and modules (scripts/fetch-guest-kernel)
+  kernel/           the distribution's kernel and modules (scripts/fetch-guest-kernel), and one driver more (usb_driver)
   xen.elf           its hypervisor, as QEMU loads it
   vmlinux           the kernel, unpacked: emulated machines are slow at that
   dom0.initrd       dom0's first programs
@@ -24,13 +24,16 @@ sys.path += [str(SOURCE / "scripts"), str(SOURCE / "tests/guest")]
 import initramfs
 from private_apt import PrivateApt
 
-REVISION = 1  # one more whenever what this file does makes another image
+from . import usb_driver
+
+REVISION = 2  # one more whenever what this file does makes another image
 XEN_VERSION = "4.17"
 MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "ext4", "crc32c_generic", "xenfs",
            "xen_privcmd", "xen_evtchn", "xen_gntdev", "xen_gntalloc", "xen_netback", "xen_blkback", "bridge",
-           "loop", "tun", "e1000e",
+           "loop", "tun", "e1000e", "xhci_pci", "usbhid", "hid_generic",
            "xen_pciback"]   # last: of two drivers that would have a device, the first one gets it
 GUEST_MODULES = ["xen_blkfront", "xen_netfront", "xen_pcifront"]
+BOTH = ["usb_common", "usbcore"]   # in dom0 and, for the driver that is built (lab/usb_driver.py), in guests
 
 # Left out of the packages, for a smaller image.
 UNWANTED = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"]
@@ -93,6 +96,8 @@ class Image:
         self.folder.mkdir(parents=True)
         say("kernel")
         self.fetch_kernel()
+        say("the guest's USB driver")
+        self.make_usb_driver()
         say("hypervisor")
         self.fetch_hypervisor()
         say("dom0's packages")
@@ -114,6 +119,13 @@ class Image:
         subprocess.run([SOURCE / "scripts/fetch-guest-kernel", self.folder / "kernel", "linux-image-amd64",
                         *MODULES, *GUEST_MODULES], check=True)
         self.kernel.write_bytes(unpacked_kernel((self.folder / "kernel/vmlinuz").read_bytes()))
+
+    def make_usb_driver(self):
+        folder = self.folder / "usb"
+        release = usb_driver.kernel_release(self.modules(lambda name: name == "usbcore")[0].read_bytes())
+        built = usb_driver.make(folder, release)
+        (self.folder / f"kernel/modules/99-{usb_driver.NAME}.ko").write_bytes(built)   # after what it depends on
+        shutil.rmtree(folder)
 
     def fetch_hypervisor(self):
         apt = PrivateApt(self.folder / "apt", "deb")
@@ -141,7 +153,7 @@ class Image:
 
     def make_initrd(self, busybox):
         programs = {"init": (DOM0 / "init").read_bytes(), "busybox": busybox.read_bytes()}
-        modules = self.modules(lambda name: name not in GUEST_MODULES)
+        modules = self.modules(lambda name: name not in [*GUEST_MODULES, usb_driver.NAME])
         self.initrd.write_bytes(initramfs.archive(programs, modules))
 
     def make_root(self, tree):
@@ -154,6 +166,6 @@ class Image:
 
     def make_guest(self, init):
         """The guest with this /init: a matter of milliseconds, so made for each run."""
-        modules = self.modules(lambda name: name in GUEST_MODULES)
+        modules = self.modules(lambda name: name in [*GUEST_MODULES, *BOTH, usb_driver.NAME])
         programs = dict.fromkeys(["init", "sbin/poweroff"], init.read_bytes())
         self.guest_initrd.write_bytes(initramfs.archive(programs, modules))

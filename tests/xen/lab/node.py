@@ -74,9 +74,10 @@ class Node:
                        f"remote.type=unix,remote.path={peer}/net",
             "-device", f"virtio-net-pci,netdev=inside,mac={mac % 1},romfile=",
             "-device", "virtio-rng-pci",
-            # For guests to have (test_pci).
+            # For guests to have (test_pci, test_usb).
             "-netdev", "user,id=spare,restrict=on",
             "-device", f"e1000e,netdev=spare,mac={mac % 2},romfile=,addr=10",
+            "-device", "qemu-xhci,addr=11", "-device", "usb-tablet",
         ]
         with (self.folder / "qemu.log").open("w") as log:
             self.qemu = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log,
