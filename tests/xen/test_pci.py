@@ -6,6 +6,7 @@ from test_migration import TARGET, Moving
 
 ADDRESS = "0000:00:10.0"   # lab/node.py
 NODE_DEVICE = "pci_0000_00_10_0"
+PASSTHROUGH = "<xen><passthrough state='on'/></xen>"
 SEEN = r"device pci \S+ pci:v00008086d000010D3"   # by the guest
 
 
@@ -20,6 +21,8 @@ def guest_with(devices, **options):
 
 
 class Handing(Case):
+    """What the tests of this file have in common."""
+
     def setUp(self):
         super().setUp()
         self.virsh, self.fails = self.source.virsh, self.source.virsh_fails
@@ -36,6 +39,20 @@ class Handing(Case):
         self.source.write("/tmp/device.xml", host_device("yes"))
         self.virsh(how, guest.name, "/tmp/device.xml", "--live")
 
+    def assert_comes_and_goes(self, guest, console):
+        self.assertNotRegex(self.seen(guest, console), SEEN)
+        self.plug("attach-device", guest)
+        self.assertEqual(self.driver(), "pciback")
+        wait_until(lambda: "d000010D3" in self.seen(guest, console), "the guest has it")
+        self.assertIn("00:10.0", self.source.run(f"xl pci-list {guest.name}"))
+        self.plug("detach-device", guest)
+        wait_until(lambda: "d000010D3" not in self.seen(guest, console), "the guest has it no more")
+        self.assertEqual(self.driver(), "e1000e")
+        self.assertNotIn("hostdev", self.virsh("dumpxml", guest.name))
+        self.assert_runs_on(guest, console)
+
+
+class Paravirtual(Handing):
     def test_a_guest_that_starts_with_it(self):
         self.assertEqual(self.driver(), "e1000e")
         guest = guest_with(host_device("yes"))
@@ -63,18 +80,8 @@ class Handing(Case):
 
     def test_one_that_comes_and_goes(self):
         # Xen must know when the guest starts that it may get one.
-        guest = guest_with("", features="<xen><passthrough state='on'/></xen>")
-        console = self.start(self.source, guest)
-        self.assertNotRegex(self.seen(guest, console), SEEN)
-        self.plug("attach-device", guest)
-        self.assertEqual(self.driver(), "pciback")
-        wait_until(lambda: "d000010D3" in self.seen(guest, console), "the guest has it")
-        self.assertIn("00:10.0", self.source.run(f"xl pci-list {guest.name}"))
-        self.plug("detach-device", guest)
-        wait_until(lambda: "d000010D3" not in self.seen(guest, console), "the guest has it no more")
-        self.assertEqual(self.driver(), "e1000e")
-        self.assertNotIn("hostdev", self.virsh("dumpxml", guest.name))
-        self.assert_runs_on(guest, console)
+        guest = guest_with("", features=PASSTHROUGH)
+        self.assert_comes_and_goes(guest, self.start(self.source, guest))
 
     def test_one_that_cannot_come_stays_with_the_host(self):
         guest, console = self.running_guest(self.source, kind="pv")
@@ -109,3 +116,21 @@ class NotMoving(Moving):
                 self.assertIn("devices of this host", self.source.virsh_fails("migrate", *how, guest.name, TARGET))
         self.assertEqual(self.state(self.source, guest)[0], "running")
         self.assert_runs_on(guest, console)
+
+
+class Emulated(Handing):
+    """A guest whose QEMU, in dom0, shows it the device."""
+
+    def test_a_guest_that_starts_with_it(self):
+        guest = Guest(kind="hvm", memory=160, devices=host_device("yes"))
+        console = self.start(self.source, guest)
+        self.assertRegex(self.seen(guest, console), SEEN)
+        self.assertEqual(self.driver(), "pciback")
+        self.source.use_driver("godwit")
+        self.assert_runs_on(guest, console)
+        self.virsh("destroy", guest.name)
+        self.assertEqual(self.driver(), "e1000e")
+
+    def test_one_that_comes_and_goes(self):
+        guest = Guest(kind="hvm", memory=160, features="<acpi/><apic/><pae/>" + PASSTHROUGH)
+        self.assert_comes_and_goes(guest, self.start(self.source, guest))
