@@ -4,9 +4,10 @@
 
 Both run in stock daemons, with the same QEMU and the same guest, in turn. Times are what a user of
 virsh sees. Downtime is the longest silence of the guest, which writes to a serial port every
-millisecond, as heard on the host: an emulated guest's own clock stands still with it. Processor
+millisecond, as heard on the host: an emulated guest's own clock stands still with it. A migration in
+whose longest silence the host of this machine took processors away is measured again. Processor
 time is that of one side's daemons, helpers, emulators with their guest, and virsh. How busy the machine
-is stands at the end.
+is, and how much was taken away, stands at the end.
 
 As root Godwit's guests are the system's, and restored on demand; an ordinary user's are restored in
 full.
@@ -23,11 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "integrat
 
 from harness.guest import Guest  # noqa: E402
 from harness.wait import wait_until  # noqa: E402
-from listener import Listener  # noqa: E402
+from listener import Listener, stolen  # noqa: E402
 from processor import ProcessorTime  # noqa: E402
 from sides import Hosts, Side  # noqa: E402
 
 PULSE_MS = 1
+MOST_STOLEN = 0.015   # seconds of a silence
+ATTEMPTS = 4
 PARALLEL = ("--parallel", "--parallel-connections", "2")
 TLS = ("--tls", "--tls-destination", "localhost")
 PARTS = ("images", "migration", "parallel", "connections", "abort")
@@ -113,7 +116,8 @@ def disk_write(image, other):
 
 
 def migrate(side, guest, *flags):
-    """Seconds of a live migration, milliseconds of the guest's longest silence, processor seconds per GiB."""
+    """Seconds of a live migration, milliseconds of the guest's longest silence, processor seconds per GiB; and
+    seconds that were stolen in that silence."""
     time.sleep(1)
     with Listener(pulse_of(side.work, guest.name)) as heard:
         with ProcessorTime(str(side.work.path), side.name) as processor:
@@ -121,7 +125,8 @@ def migrate(side, guest, *flags):
                                                    timeout=600))
         time.sleep(0.5)
     side.swap()
-    return {"time": took, "downtime": heard.longest_silence * 1000, "processor": processor.seconds / (guest.memory / 1024)}
+    return {"time": took, "downtime": heard.longest_silence * 1000, "processor": processor.seconds / (guest.memory / 1024),
+            "stolen": heard.stolen}
 
 
 def start(side, guest, rate):
@@ -222,8 +227,13 @@ def compare_migrations(sides, guests, options, table, title):
             if kind not in options.only or (flags and rate != options.rates[0]):
                 continue
             def once(side):
-                revive(side, guests[side], rate)
-                return migrate(side, guests[side], *flags)
+                for _ in range(ATTEMPTS):
+                    revive(side, guests[side], rate)
+                    measured = migrate(side, guests[side], *flags)
+                    if measured["stolen"] < MOST_STOLEN:
+                        break
+                    side.disturbed += 1
+                return measured
             theirs, own = repeat(sides, options.runs, once)
             for name, unit in MIGRATION.items():
                 table.row(f"{title}{kind}, {rate * 4 / 1024:.0f} MiB/s written: {name}", unit, theirs[name], own[name],
@@ -233,7 +243,8 @@ def compare_migrations(sides, guests, options, table, title):
         revive(side, guests[side], options.rates[-1])
     if "connections" in options.only:
         compare_connections(sides[1], guests[sides[1]], options.runs, table, title)
-    print(f"{title + 'guests that a migration left broken':56} {sides[0].lost:13} {sides[1].lost:13}", flush=True)
+    print(f"{title + 'guests that a migration left broken':56} {sides[0].lost:13} {sides[1].lost:13}")
+    print(f"{title + 'migrations that this host disturbed':56} {sides[0].disturbed:13} {sides[1].disturbed:13}", flush=True)
     if "abort" in options.only:
         theirs, own = repeat(sides, options.runs, lambda side: abort(side, guests[side]))
         table.row(f"{title}abort of a migration", "ms", theirs["abort"], own["abort"])
@@ -259,7 +270,7 @@ def compare(work, sides, memory, options, table):
             guest = guests[side] = guest_of(work, f"{side.name}-{memory}", memory, options.rates[0])
             side.source.virsh("create", guest.file())
             guest.console.wait("^GUEST ready:", timeout=600)
-            side.lost = 0
+            side.lost = side.disturbed = 0
         title = f"{memory} MiB: "
         running = compare_images(sides, guests, options, table, title) if "images" in options.only else None
         compare_migrations(sides, guests, options, table, title)
@@ -295,6 +306,7 @@ def main():
     work = Hosts()
     sides = [Side(work, "stock"), Side(work, "godwit")]
     table = Table()
+    begin, taken = time.monotonic(), stolen()
     try:
         for side in sides:
             side.start()
@@ -302,6 +314,8 @@ def main():
         if len(running) > 1 and "images" in options.only:
             table.row(f"Godwit's restore, {options.size[0]} and {options.size[-1]} MiB, until virsh returns", "s",
                       running[0], running[-1], "1.3")
+        share = (stolen() - taken) / (time.monotonic() - begin) / os.cpu_count()
+        print(f"of its processors' time this machine's own host gave {share:.1%} to others")
         print(f"the machine's load over the last 1, 5 and 15 minutes: {' '.join(map('{:.1f}'.format, os.getloadavg()))}")
     finally:
         for side in sides:

@@ -57,7 +57,7 @@ class Side:
         self.name, self.work = name, work
         self.source, self.target = make(work, f"{name}1"), make(work, f"{name}2")
         self.image = work.images / f"{name}.image"
-        self.lost = 0   # guests, in migrations
+        self.lost = self.disturbed = 0   # guests, and measurements, of migrations
 
     def start(self):
         if self.name != "stock":
