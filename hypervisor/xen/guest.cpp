@@ -95,13 +95,23 @@ Result<void> XenGuest::attach(uint32_t domid)
     // The host's console is its own, and nobody here sees it end.
     if (domid == hostDomid)
         return {};
-    // Taken up where xenstored has died, it runs on, and nobody hears of its end.
+    // Where xenstored has died, it runs on, and nobody hears of its end.
     if (auto watchable = requireXenstored(); !watchable) {
         log(LogLevel::Warning, "'%s': %s", facts_.name.c_str(), watchable.error().message.c_str());
         return {};
     }
     TRY(host_.watcher.watch(domid, weak_from_this()));
     readTerminals(operation->context(), domid);
+    return {};
+}
+
+Result<void> XenGuest::takeUp(uint32_t domid)
+{
+    auto attached = attach(domid);
+    if (attached || !this->domid())
+        return attached;
+    // As there.
+    log(LogLevel::Warning, "'%s': %s", facts_.name.c_str(), attached.error().message.c_str());
     return {};
 }
 

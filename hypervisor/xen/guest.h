@@ -76,6 +76,8 @@ public:
     // ---- how it comes into being
     /// The domain `domid` is this guest's from now on.
     base::Result<void> attach(uint32_t domid);
+    /// The same for one that runs already: it is this guest also if nobody can follow what becomes of it.
+    base::Result<void> takeUp(uint32_t domid);
     /// Let a stream fill a new domain, described by `config`, which is read here and now.
     base::Result<void> beginReceiving(ReceiveRequest request, std::unique_ptr<DomainConfig> config);
 

@@ -123,6 +123,8 @@ DefinitionTraits Xen::definitionTraits() const
 /// Ask what cannot change, and what libxl wants asked before the first guest starts.
 Result<void> Xen::begin()
 {
+    if (auto living = requireXenstored(); !living)
+        log(base::LogLevel::Error, "%s", living.error().message.c_str());
     Context &context = watcher_->context();
     uint64_t free = 0;
     TRY(context.check(libxl_get_free_memory(context, &free), tr("cannot ask Xen for its memory")));
@@ -359,7 +361,7 @@ Result<std::shared_ptr<Guest>> Xen::adopt(CreateRequest request, const GuestStat
     const uint32_t domid = TRY(findDomain(*context, request.def->uuid));
     GraphicsPorts none;
     auto guest = std::make_shared<XenGuest>(guestHost(), GuestFacts::of(request.def), request.listener, std::move(none));
-    TRY(guest->attach(domid));
+    TRY(guest->takeUp(domid));
     return std::shared_ptr<Guest>(std::move(guest));
 }
 

@@ -96,8 +96,29 @@ class DomainZero(Case):
 class Xenstored(Case):
     def setUp(self):
         super().setUp()
-        self.addCleanup(self.source.run, "kill -CONT $(cat /run/xen/xenstored.pid); "
-                                         "cd /run/xenstored; [ ! -e kept ] || mv kept socket")
+        self.addCleanup(self.source.use_driver, "godwit")
+        self.addCleanup(self.revive)
+
+    def revive(self):
+        self.source.run("kill -CONT $(cat /run/xen/xenstored.pid); "
+                        "cd /run/xenstored; [ ! -e kept ] || mv kept socket")
+
+    def stand_between(self):
+        """A program through which it is reached from now on: that can end, Xen would not get over xenstored's own end."""
+        self.source.run("""cd /run/xenstored && mv socket kept
+            socat UNIX-LISTEN:socket,fork UNIX-CONNECT:kept > /dev/null 2>&1 & echo $! > /tmp/between
+            until [ -S socket ]; do sleep 0.1; done""")
+
+    def stop(self):
+        """The kernel's own connection waits from now on, as for a dead one."""
+        self.source.run("kill -STOP $(cat /run/xen/xenstored.pid)")
+
+    def end_between(self):
+        # Nobody listens any more when the connections end, as with one program.
+        self.source.run("""cd /run/xenstored && connections=$(pgrep -P $(cat /tmp/between))
+                           kill -KILL $(cat /tmp/between)
+                           while timeout 1 socat -u OPEN:/dev/null UNIX-CONNECT:socket 2> /dev/null; do sleep 0.1; done
+                           kill -KILL $connections""")
 
     def test_a_start_waits_for_a_slow_one_and_nothing_else_does(self):
         guest = Guest(kind="pv")
@@ -134,20 +155,18 @@ class Xenstored(Case):
         self.assertIsNone(self.state(self.source, guest))
 
     def lose_it(self, *words):
-        """What virsh says if xenstored dies while this is under way: a program between them ends, its socket stays."""
-        self.source.run("""cd /run/xenstored && mv socket kept && rm -f /tmp/said
-            socat UNIX-LISTEN:socket,fork UNIX-CONNECT:kept > /dev/null 2>&1 & echo $! > /tmp/between
-            until [ -S socket ]; do sleep 0.1; done; kill -STOP $(cat /run/xen/xenstored.pid)""")
+        """What virsh says if xenstored dies while this is under way."""
+        self.stand_between()
+        self.stop()
+        self.source.run("rm -f /tmp/said")
         self.source.run(f"(virsh -q {' '.join(words)} > /tmp/saying 2>&1; echo $? >> /tmp/saying; "
                         "mv /tmp/saying /tmp/said) > /dev/null 2>&1 &")
         wait_until(lambda: self.source.call("pgrep -P $(cat /tmp/between)")[0] == 0, "somebody waits for xenstored")
-        # Nobody listens any more when the connections end, as with one program.
-        self.source.run("""cd /run/xenstored && connections=$(pgrep -P $(cat /tmp/between))
-                           kill -KILL $(cat /tmp/between)
-                           while timeout 1 socat -u OPEN:/dev/null UNIX-CONNECT:socket 2> /dev/null; do sleep 0.1; done
-                           kill -KILL $connections && kill -CONT $(cat /run/xen/xenstored.pid)""")
+        self.end_between()
+        self.source.run("kill -CONT $(cat /run/xen/xenstored.pid)")
         wait_until(lambda: self.source.call("test -e /tmp/said")[0] == 0, f"{words} has ended")
-        return self.source.run("cd /run/xenstored && mv kept socket; cat /tmp/said")
+        self.revive()
+        return self.source.run("cat /tmp/said")
 
     def test_what_is_under_way_when_it_dies_ends(self):
         guest, console = self.running_guest(self.source, kind="pv")
@@ -162,3 +181,38 @@ class Xenstored(Case):
                 self.assertTrue(said.endswith("1"), said)
                 self.assertEqual(self.state(self.source, guest)[0], "running")
         self.assert_runs_on(guest, console)
+
+    def test_a_daemon_starts_under_a_dead_one(self):
+        guest, console = self.running_guest(self.source, kind="pv")
+        other = Guest(name="other", kind="pvh")
+        self.start(self.source, other)
+        third = self.define_file(self.source, Guest(name="third", kind="pv"))
+        virsh, fails = self.source.virsh, self.source.virsh_fails
+        shown = virsh("dumpxml", guest.name)
+        self.stand_between()
+        self.source.use_driver("godwit")
+        self.stop()
+        self.end_between()
+        for signal in ("TERM", "KILL"):
+            with self.subTest(signal):
+                self.source.run("truncate -s 0 /var/log/libvirt/libvirtd.log")
+                self.source.use_driver("godwit", signal)
+                said = self.source.run("grep -c ' error : .*xenstored has died' /var/log/libvirt/libvirtd.log")
+                self.assertEqual(said, "1")
+                self.assertEqual(virsh("list", "--name").split(), ["Domain-0", guest.name, other.name])
+                for one in (guest, other):
+                    self.assertEqual(self.state(self.source, one)[0], "running")
+                    for words in (["destroy"], ["shutdown"], ["save"]):
+                        more = ["/tmp/guest.image"] if words == ["save"] else []
+                        self.assertIn("xenstored has died", fails(*words, one.name, *more))
+                self.assertEqual(virsh("dumpxml", guest.name), shown)
+                self.assertIn("xenstored has died", fails("create", third))
+                virsh("suspend", guest.name)
+                virsh("resume", guest.name)
+                self.assert_runs_on(guest, console)
+        self.revive()
+        self.source.use_driver("godwit")   # and all is as ever
+        virsh("destroy", other.name)
+        self.assertEqual(self.state(self.source, guest)[0], "running")
+        self.source.run(f"xl destroy {guest.name}")
+        wait_until(lambda: self.state(self.source, guest) is None, "its end is seen")
