@@ -3,6 +3,7 @@
 #include "engine/restore.h"
 
 #include "base/i18n.h"
+#include "engine/mapped_pages.h"
 #include "engine/workers.h"
 #include "engine/zero_page.h"
 #include "stream/file_io.h"
@@ -11,9 +12,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <limits>
-#include <sys/mman.h>
 #include <unistd.h>
-#include <utility>
 
 namespace godwit::engine {
 
@@ -29,39 +28,6 @@ struct Run {
     uint64_t page = 0;    ///< its number in RAM
     uint64_t pages = 0;
     bool again = false;   ///< some came before: holes count, too
-};
-
-/// A piece of guest RAM, mapped for writing.
-class MappedPages
-{
-public:
-    static Result<MappedPages> map(const MemoryMap &memory, uint64_t first, uint64_t pages)
-    {
-        const size_t length = pages * pageSize;
-        void *data = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd(),
-                            static_cast<off_t>(first * pageSize));
-        if (data == MAP_FAILED)
-            return systemError(errno, tr("cannot map the guest's RAM"));
-        MappedPages mapped({static_cast<std::byte *>(data), length});
-        // All pages at once cost less than a fault each; a kernel that cannot do it says EINVAL.
-        if (::madvise(data, length, MADV_POPULATE_WRITE) < 0 && errno != EINVAL)
-            return systemError(errno, tr("cannot write the guest's RAM"));
-        return mapped;
-    }
-    MappedPages(MappedPages &&other) noexcept : data_(std::exchange(other.data_, {})) {}
-    MappedPages &operator=(MappedPages &&) = delete;
-    ~MappedPages()
-    {
-        if (!data_.empty())
-            ::munmap(data_.data(), data_.size());
-    }
-
-    std::span<std::byte> data() const { return data_; }
-
-private:
-    explicit MappedPages(std::span<std::byte> data) : data_(data) {}
-
-    std::span<std::byte> data_;
 };
 
 Error endsAt(uint64_t offset)
@@ -243,9 +209,10 @@ private:
 
     Result<uint64_t> readIntoMap(const Run &run)
     {
-        const auto mapped = TRY(MappedPages::map(memory_, run.page, run.pages));
-        TRY(readAll(run, mapped.data()));
-        return split(mapped.data(), [&](uint64_t first, uint64_t end, bool zero) -> Result<void> {
+        const auto mapped = TRY(MappedPages::map(memory_, run.page, run.pages, MappedPages::Access::Write));
+        const auto data = TRY(mapped.pages(run.page, run.pages));
+        TRY(readAll(run, data));
+        return split(data, [&](uint64_t first, uint64_t end, bool zero) -> Result<void> {
             // Zeros become holes again; where that cannot be done they stay what they are.
             if (zero)
                 ::fallocate(memory_.fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,

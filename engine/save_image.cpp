@@ -10,6 +10,7 @@
 #include "engine/device_state.h"
 #include "engine/dirty_tracker.h"
 #include "engine/limiter.h"
+#include "engine/mapped_pages.h"
 #include "engine/workers.h"
 #include "engine/zero_page.h"
 #include "stream/file_io.h"
@@ -18,6 +19,7 @@
 
 #include <array>
 #include <fcntl.h>
+#include <optional>
 
 namespace godwit::engine {
 
@@ -161,20 +163,24 @@ private:
         return {};
     }
 
-    /// Neighbours at once, through a buffer that stays in the processor's cache; zeros are left out. Returns
-    /// how many were written.
+    /// Neighbours at once, through a buffer that stays in the processor's cache, or straight to the disk; zeros are
+    /// left out. Returns how many were written.
     Result<uint64_t> writePages(const Batch &batch, std::span<std::byte> scratch)
     {
         // A batch does not cross regions, so its pages are neighbours in RAM too.
         const uint64_t first = *memory_.find(batch.first), end = first + batch.pages;
-        const uint64_t most = std::min(scratch.size() / pageSize, portion());
+        std::optional<MappedPages> mapped;
+        if (direct_ && !tracker_)   // which must see what was written
+            mapped.emplace(TRY(MappedPages::map(memory_, first, batch.pages, MappedPages::Access::Read)));
+        const uint64_t most = std::min(mapped ? batch.pages : scratch.size() / pageSize, portion());
         uint64_t total = 0;
         for (uint64_t page = present_.next(first); page < end; page = present_.next(page)) {
             uint64_t stop = page + 1;
             while (stop < end && stop - page < most && present_.has(stop))
                 stop++;
-            const auto content = scratch.first((stop - page) * pageSize);
-            TRY(memory_.read(page, content));
+            const auto content = mapped ? TRY(mapped->pages(page, stop - page)) : scratch.first((stop - page) * pageSize);
+            if (!mapped)
+                TRY(memory_.read(page, content));
             total += TRY(writeContent(page, content, batch.dataOffset + (page - first) * pageSize));
             page = stop;
         }
