@@ -98,6 +98,8 @@ Result<void> XenGuest::attach(uint32_t domid)
     // Where xenstored has died, it runs on, and nobody hears of its end.
     if (auto watchable = requireXenstored(); !watchable) {
         log(LogLevel::Warning, "'%s': %s", facts_.name.c_str(), watchable.error().message.c_str());
+        if (state->shutdown)   // since then
+            domainShutDown(static_cast<libxl_shutdown_reason>(state->shutdown_reason));
         return {};
     }
     TRY(host_.watcher.watch(domid, weak_from_this()));

@@ -108,7 +108,7 @@ void XenGuest::poweredOff(uint32_t domain, int action, DeathCause cause, bool cr
                                                       [&](libxl_ctx *ctx, const libxl_asyncop_how *how) {
                                                           return libxl_domain_destroy(ctx, domain, how);
                                                       })
-                                  : Result<void>(operation.error());
+                                  : Result<void>(operation.error().in(inContext(tr("destroying it"))));
     if (!gone)
         log(LogLevel::Error, "%s", gone.error().message.c_str());
     die(cause);

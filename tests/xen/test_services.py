@@ -187,18 +187,23 @@ class Xenstored(Case):
         other = Guest(name="other", kind="pvh")
         self.start(self.source, other)
         third = self.define_file(self.source, Guest(name="third", kind="pv"))
+        crashing = Guest(name="crashing", kind="pv")
+        crashing_console = self.start(self.source, crashing)
         virsh, fails = self.source.virsh, self.source.virsh_fails
         shown = virsh("dumpxml", guest.name)
         self.stand_between()
         self.source.use_driver("godwit")
         self.stop()
         self.end_between()
+        crashing.ask(self.source, crashing_console, "crash", "Kernel panic")
+        self.assertEqual(self.state(self.source, crashing)[0], "running")   # as far as anybody has heard
         for signal in ("TERM", "KILL"):
             with self.subTest(signal):
                 self.source.run("truncate -s 0 /var/log/libvirt/libvirtd.log")
                 self.source.use_driver("godwit", signal)
-                said = self.source.run("grep -c ' error : .*xenstored has died' /var/log/libvirt/libvirtd.log")
+                said = self.source.run("grep -c ' error : [^ ]* : this host.s xenstored has died' /var/log/libvirt/libvirtd.log")
                 self.assertEqual(said, "1")
+                wait_until(lambda: self.state(self.source, crashing) is None, "its end is seen")
                 self.assertEqual(virsh("list", "--name").split(), ["Domain-0", guest.name, other.name])
                 for one in (guest, other):
                     self.assertEqual(self.state(self.source, one)[0], "running")
