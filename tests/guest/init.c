@@ -15,8 +15,8 @@
  *   key N                    a key was pressed (a number of linux/input-event-codes.h)
  *   GUEST powers off: REASON, GUEST reboots: REASON
  *
- * Commands on the console, one a line: sum, devices, echo TEXT, rate N, poweroff, reboot. It
- * also follows the power button and Ctrl-Alt-Del, and answers as a guest agent.
+ * Commands on the console, one a line: sum, devices, echo TEXT, rate N, poweroff, reboot,
+ * crash. It also follows the power button and Ctrl-Alt-Del, and answers as a guest agent.
  */
 #include "agent.h"
 #include "devices.h"
@@ -154,6 +154,8 @@ static void obey(char *line, struct Memory *memory)
         leave(RB_POWER_OFF, "asked on the console");
     } else if (strcmp(line, "reboot") == 0) {
         leave(RB_AUTOBOOT, "asked on the console");
+    } else if (strcmp(line, "crash") == 0) {
+        _exit(1);   // Linux panics without its first program
     } else if (line[0] != '\0') {
         printf("unknown command '%s'\n", line);
     }

@@ -80,10 +80,9 @@ class Lifecycle(Case):
         self.assertNotIn(-1, places, told)
         self.assertEqual(places, sorted(places), told)
 
-    def test_a_crash_is_told(self):
-        guest, console = self.running_guest(self.source)
-        number = self.virsh("domid", guest.name)
-        self.source.run(f"xl trigger {number} nmi || true; xl destroy {number}")
+    def test_its_end_by_somebody_else_is_told(self):
+        guest, _ = self.running_guest(self.source)
+        self.source.run(f"xl destroy {guest.name}")
         wait_until(lambda: self.state(self.source, guest) is None, "the domain is gone")
 
     def test_a_domain_that_xl_started_is_seen(self):
@@ -92,6 +91,60 @@ class Lifecycle(Case):
         self.source.run("xl create -q /tmp/others.cfg")
         self.assertEqual(self.source.run("xl list others | awk 'NR > 1 { print $1 }'"), "others")
         self.source.run("xl pause others; xl unpause others")
+
+
+class Crash(Case):
+    """Its kernel panics, and then becomes of it what its definition says."""
+
+    def crashed(self, on_crash):
+        guest = Guest(name=f"crashed-{on_crash}", kind="pv", on_crash=on_crash)
+        self.source.virsh("define", self.define_file(self.source, guest))
+        console = self.console(self.source, guest)
+        self.source.virsh("start", guest.name)
+        console.wait(r"^GUEST ready:")
+        number = self.source.virsh("domid", guest.name)
+        guest.ask(self.source, console, "crash", "Kernel panic")
+        return guest, console, number
+
+    def wait_state(self, guest, *wanted):
+        wait_until(lambda: self.state(self.source, guest) == wanted, f"{guest.name} is {wanted}")
+
+    def domains(self):
+        return self.source.run("xl list | awk 'NR > 1 { print $1 }'").split()
+
+    def test_it_ends(self):
+        self.source.run("nohup virsh event --all --loop --timeout 300 > /tmp/events 2>&1 & sleep 2")
+        guest, _, _ = self.crashed("destroy")
+        self.wait_state(guest, "shut off", "crashed")
+        self.assertEqual(self.domains(), ["Domain-0"])
+        wait_until(lambda: "Stopped Crashed" in self.source.run("cat /tmp/events"), "its end is told")
+
+    def test_it_starts_anew(self):
+        guest, console, number = self.crashed("restart")
+        wait_until(lambda: console.text().count("GUEST ready:") == 1, "it has booted again")
+        self.assertEqual(self.state(self.source, guest)[0], "running")
+        self.assertNotEqual(self.source.virsh("domid", guest.name), number)
+        self.assertEqual(self.domains(), ["Domain-0", guest.name])
+        self.assert_runs_on(guest, console)
+
+    def test_it_stays_as_it_is(self):
+        guest, _, number = self.crashed("preserve")
+        self.wait_state(guest, "paused", "crashed")
+        self.assertEqual(self.source.virsh("domid", guest.name), number)
+        self.source.use_driver("godwit")
+        self.assertEqual(self.state(self.source, guest), ("paused", "crashed"))
+        self.source.virsh("destroy", guest.name)
+        self.assertEqual(self.domains(), ["Domain-0"])
+
+    def test_it_leaves_its_core(self):
+        folder = "/var/lib/libvirt/libxl/dump"
+        self.source.run(f"rm -rf {folder}")
+        guest, _, _ = self.crashed("coredump-destroy")
+        self.wait_state(guest, "shut off", "crashed")
+        path, = self.source.run(f"ls {folder}/{guest.name}-*").split()
+        self.addCleanup(self.source.run, f"rm {path}")
+        self.assertEqual(self.source.run(f"head -c 4 {path} | tail -c 3"), "ELF")
+        self.assertGreater(int(self.source.run(f"stat -c %s {path}")), guest.memory << 20)
 
 
 class Restart(Case):

@@ -88,9 +88,9 @@ def ticks(text):
 
 class Guest:
     def __init__(self, name="guest", kind="pvh", memory=128, fill=16, rate=200, vcpus=1, devices="", kernel=None,
-                 options="", features=""):
+                 options="", features="", on_crash="destroy"):
         self.name, self.kind, self.memory, self.vcpus, self.devices = name, kind, memory, vcpus, devices
-        self.fill, self.rate = fill, rate
+        self.fill, self.rate, self.on_crash = fill, rate, on_crash
         self.features = features or ("<acpi/><apic/><pae/>" if kind == "hvm" else "")
         self.os = OS[kind] if kernel is None else re.sub("<kernel>.*</kernel>", f"<kernel>{kernel}</kernel>", OS[kind])
         self.uuid = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{kind}.lab"))
@@ -112,7 +112,7 @@ class Guest:
   {f"<features>{self.features}</features>" if self.features else ""}
   <on_poweroff>destroy</on_poweroff>
   <on_reboot>restart</on_reboot>
-  <on_crash>destroy</on_crash>
+  <on_crash>{self.on_crash}</on_crash>
   <devices>
     <console type='pty'><target type='xen' port='0'/></console>
     {values['devices']}
