@@ -140,6 +140,10 @@ private:
     std::string inContext(const char *what) const;
     base::Result<void> attachUsb(const std::string &what, Usb &usb);
     base::Result<void> detachUsb(const std::string &what, Usb &usb);
+    using PciCall = int(libxl_ctx *, uint32_t domain, libxl_device_pci *, const libxl_asyncop_how *);
+    using UsbChange = base::Result<void> (XenGuest::*)(const std::string &what, Usb &usb);
+    base::Result<void> changeHostDevice(const std::string &what, const virDomainDeviceDef *device, PciCall *changePci,
+                                        UsbChange changeUsb);
     std::shared_ptr<GuestListener> listener();
     void setRunning(bool running) { running_ = running; }
 

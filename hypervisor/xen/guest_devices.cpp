@@ -63,13 +63,6 @@ static UsbPorts usbPorts(libxl_ctx *ctx, uint32_t domain, Usb &usb)
     return all;
 }
 
-/// The one of `pci` and `usb` that `hostdev` is.
-static Result<void> buildHostDevice(const virDomainHostdevDef *hostdev, Pci &pci, Usb &usb)
-{
-    TRY(requireKnownHostDevice(hostdev));
-    return isPci(hostdev) ? buildPci(hostdev, pci.get()) : buildUsb(hostdev, usb.get());
-}
-
 /// libxl takes a free port. Where there is none it would make an HVM guest a controller that the guest's QEMU has not:
 /// so it gets the one that all guests have.
 Result<void> XenGuest::attachUsb(const std::string &what, Usb &usb)
@@ -101,6 +94,25 @@ Result<void> XenGuest::detachUsb(const std::string &what, Usb &usb)
     });
 }
 
+Result<void> XenGuest::changeHostDevice(const std::string &what, const virDomainDeviceDef *device, PciCall *changePci,
+                                        UsbChange changeUsb)
+{
+    if (device->type != VIR_DOMAIN_DEVICE_HOSTDEV)
+        return fixed(device);
+    const virDomainHostdevDef *hostdev = device->data.hostdev;
+    TRY(requireKnownHostDevice(hostdev));
+    if (!isPci(hostdev)) {
+        Usb usb;
+        TRY(buildUsb(hostdev, usb.get()));
+        return (this->*changeUsb)(what, usb);
+    }
+    Pci pci;
+    TRY(buildPci(hostdev, pci.get()));
+    return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
+        return changePci(ctx, domain, pci.get(), how);
+    });
+}
+
 Result<void> XenGuest::attachDevice(const virDomainDef *def, virDomainDeviceDef *device)
 {
     const std::string what = strprintf(tr("plugging a device of type '%s' in"),
@@ -123,16 +135,7 @@ Result<void> XenGuest::attachDevice(const virDomainDef *def, virDomainDeviceDef 
             return libxl_device_nic_add(ctx, domain, nic.get(), how);
         });
     }
-    if (device->type != VIR_DOMAIN_DEVICE_HOSTDEV)
-        return fixed(device);
-    Pci pci;
-    Usb usb;
-    TRY(buildHostDevice(device->data.hostdev, pci, usb));
-    if (!isPci(device->data.hostdev))
-        return attachUsb(what, usb);
-    return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
-        return libxl_device_pci_add(ctx, domain, pci.get(), how);
-    });
+    return changeHostDevice(what, device, libxl_device_pci_add, &XenGuest::attachUsb);
 }
 
 Result<void> XenGuest::detachDevice(const virDomainDef *, virDomainDeviceDef *device)
@@ -157,16 +160,7 @@ Result<void> XenGuest::detachDevice(const virDomainDef *, virDomainDeviceDef *de
             return libxl_device_nic_remove(ctx, domain, nic.get(), how);
         });
     }
-    if (device->type != VIR_DOMAIN_DEVICE_HOSTDEV)
-        return fixed(device);
-    Pci pci;
-    Usb usb;
-    TRY(buildHostDevice(device->data.hostdev, pci, usb));
-    if (!isPci(device->data.hostdev))
-        return detachUsb(what, usb);
-    return run(what, [&](libxl_ctx *ctx, uint32_t domain, const libxl_asyncop_how *how) {
-        return libxl_device_pci_remove(ctx, domain, pci.get(), how);
-    });
+    return changeHostDevice(what, device, libxl_device_pci_remove, &XenGuest::detachUsb);
 }
 
 /// Only media change: of a drive, for another or none.
