@@ -70,6 +70,14 @@ class Paravirtual(Handing):
         self.virsh("destroy", guest.name)
         self.assertEqual(self.driver(), "e1000e")
 
+    def test_a_guest_that_reboots(self):
+        guest = guest_with(host_device("yes"))
+        console = self.start(self.source, guest)
+        guest.ask(self.source, console, "reboot", r"^GUEST ready:")
+        self.assertRegex(self.seen(guest, console), SEEN)
+        self.virsh("destroy", guest.name)
+        self.assertEqual(self.driver(), "e1000e")
+
     def test_a_guest_that_does_not_start_gives_it_back(self):
         # Xen 4.17 has no PCI devices for PVH guests: libxl says so when the device has been taken.
         guest = Guest(kind="pvh", devices=host_device("yes"))
