@@ -256,6 +256,8 @@ Result<void> buildUsb(const virDomainHostdevDef *device, libxl_device_usbdev *ou
     // By bus and number, or found by vendor and product (virHostdevPrepare has done so).
     if (usb.bus == 0 || usb.device == 0)
         return makeError(ErrorCode::OperationFailed, tr("there is no USB device %x:%x"), usb.vendor, usb.product);
+    // Without its type libxl forgets what the device is, and the guest does not reboot.
+    libxl_device_usbdev_init_type(out, LIBXL_USBDEV_TYPE_HOSTDEV);
     out->u.hostdev.hostbus = static_cast<uint8_t>(usb.bus);
     out->u.hostdev.hostaddr = static_cast<uint8_t>(usb.device);
     return {};

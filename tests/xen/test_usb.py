@@ -68,6 +68,14 @@ class Handing(Case):
     def test_an_hvm_guest_that_starts_with_it(self):
         self.assert_has_it_from_its_start("hvm", memory=160)
 
+    def test_a_guest_that_reboots(self):
+        guest = Guest(kind="pv", devices=host_device(BY_NAME))
+        console = self.start(self.source, guest)
+        guest.ask(self.source, console, "reboot", r"^GUEST ready:")
+        self.wait_given(guest, console)
+        self.virsh("destroy", guest.name)
+        self.wait_back()
+
     def assert_comes_and_goes(self, guest, console):
         # The second time by its name, and into the port that is there.
         for source in (self.by_address, BY_NAME):
