@@ -27,6 +27,15 @@ class Moving(Case):
         self.assertEqual(self.source.run("xl list | wc -l"), "2")
         return guest, here, there
 
+    def stay(self, guest):
+        """Start a guest that has a device of the host's: it is not migrated, and runs on."""
+        console = self.start(self.source, guest)
+        for how in ([], ["--live"], ["--p2p"]):
+            with self.subTest(how):
+                self.assertIn("devices of this host", self.source.virsh_fails("migrate", *how, guest.name, TARGET))
+        self.assertEqual(self.state(self.source, guest)[0], "running")
+        self.assert_runs_on(guest, console)
+
     def move_standing(self, guest, here):
         """Suspend a running guest and migrate it: it stands still there, and then runs."""
         self.source.virsh("suspend", guest.name)

@@ -2,7 +2,7 @@
 """A PCI device of the host's, its spare network card, that a guest has: at its start, plugged in, and given back."""
 from lab.case import Case
 from lab.guest import Guest, wait_until
-from test_migration import TARGET, Moving
+from test_migration import Moving
 
 ADDRESS = "0000:00:10.0"   # lab/node.py
 NODE_DEVICE = "pci_0000_00_10_0"
@@ -117,28 +117,4 @@ class Paravirtual(Handing):
 
 class NotMoving(Moving):
     def test_a_guest_with_it_stays(self):
-        guest = guest_with(host_device("yes"))
-        console = self.start(self.source, guest)
-        for how in ([], ["--live"], ["--p2p"]):
-            with self.subTest(how):
-                self.assertIn("devices of this host", self.source.virsh_fails("migrate", *how, guest.name, TARGET))
-        self.assertEqual(self.state(self.source, guest)[0], "running")
-        self.assert_runs_on(guest, console)
-
-
-class Emulated(Handing):
-    """A guest whose QEMU, in dom0, shows it the device."""
-
-    def test_a_guest_that_starts_with_it(self):
-        guest = Guest(kind="hvm", memory=160, devices=host_device("yes"))
-        console = self.start(self.source, guest)
-        self.assertRegex(self.seen(guest, console), SEEN)
-        self.assertEqual(self.driver(), "pciback")
-        self.source.use_driver("godwit")
-        self.assert_runs_on(guest, console)
-        self.virsh("destroy", guest.name)
-        self.assertEqual(self.driver(), "e1000e")
-
-    def test_one_that_comes_and_goes(self):
-        guest = Guest(kind="hvm", memory=160, features="<acpi/><apic/><pae/>" + PASSTHROUGH)
-        self.assert_comes_and_goes(guest, self.start(self.source, guest))
+        self.stay(guest_with(host_device("yes")))
