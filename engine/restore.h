@@ -30,8 +30,7 @@ struct ImageSource {
     unsigned threads = 0;                        ///< that read pages; 0: what suits the machine
 };
 
-/// The same from a file, by several threads; holes in the file are not read. `memory` is
-/// mapped for writing.
+/// The same from a file, by several threads; holes in the file are not read.
 base::Result<DeviceState> restoreImage(const MemoryMap &memory, const ImageSource &source, Meter &meter);
 
 // ---- what both have in common
