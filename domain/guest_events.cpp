@@ -53,8 +53,8 @@ void GuestEvents::guestPaused(StopCause cause)
         cause == StopCause::Rebooting)
         return;
     later([cause](Domain &domain) {
-        domain.data().untoldStop = cause;
-        // Whoever lets it run may not have said so yet, and tells this then.
+        domain.data().ownStop = cause;
+        // Whoever lets it run may not have said so yet, or will say it again: then this is told after it.
         if (domain.state() == VIR_DOMAIN_RUNNING)
             tellStop(domain);
     });
@@ -62,10 +62,11 @@ void GuestEvents::guestPaused(StopCause cause)
 
 void tellStop(Domain &domain)
 {
-    const auto cause = std::exchange(domain.data().untoldStop, std::nullopt);
-    // It may have been resumed since.
-    if (!cause || !domain.data().guest || domain.data().guest->running())
+    auto &cause = domain.data().ownStop;
+    if (!cause || !domain.data().guest)
         return;
+    if (domain.data().guest->running())   // it has been resumed since
+        return cause.reset();
     const auto [reason, detail] = describeStop(*cause);
     domain.setState(VIR_DOMAIN_PAUSED, reason, VIR_DOMAIN_EVENT_SUSPENDED, detail);
 }
@@ -74,7 +75,7 @@ void GuestEvents::guestRunning()
 {
     later([](Domain &domain) {
         int reason = 0;
-        domain.data().untoldStop.reset();
+        domain.data().ownStop.reset();
         if (domain.state(&reason) != VIR_DOMAIN_PAUSED || !domain.data().guest || !domain.data().guest->running())
             return;
         const bool byItself = reason == VIR_DOMAIN_PAUSED_IOERROR || reason == VIR_DOMAIN_PAUSED_WATCHDOG ||

@@ -92,7 +92,7 @@ static void deactivate(Domain &domain)
     data.phase = MigrationPhase::None;
     data.persistentXml.clear();
     data.link = {};
-    data.untoldStop.reset();
+    data.ownStop.reset();
     data.witness.reset();
     services.released(domain);
     domain.def()->id = -1;

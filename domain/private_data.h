@@ -57,7 +57,7 @@ struct PrivateData {
     Consoles consoles;                                 ///< who talks to which of its character devices
     hypervisor::TransferLimits limits;                 ///< as set for this domain, for every transfer
     hypervisor::TransferLimits transferLimits;         ///< of the transfer under way: its own request counts more
-    std::optional<hypervisor::StopCause> untoldStop;   ///< it stopped by itself when nobody had said that it ran
+    std::optional<hypervisor::StopCause> ownStop;      ///< why it stopped by itself, until it runs again
     bool holdsLeases = false;                          ///< of a lock manager, on its disks
     std::string leaseState;                            ///< what the lock manager wants back with the next ones
     bool abortOnIoError = false;                       ///< source, in Perform: ABORT_ON_ERROR

@@ -142,6 +142,29 @@ TEST_F(DomainTest, AStopBeforeAnybodySaidThatItRunsIsToldThen)
     EXPECT_EQ(domain.state(), VIR_DOMAIN_RUNNING) << "who asked for it says so";
 }
 
+TEST_F(DomainTest, AStopIsToldOnceMoreToWhoSaysLateThatItRuns)
+{
+    using hypervisor::StopCause;
+    Domain domain = started();
+    const auto expectIoError = [&] {
+        int reason = 0;
+        EXPECT_EQ(domain.state(&reason), VIR_DOMAIN_PAUSED);
+        EXPECT_EQ(reason, VIR_DOMAIN_PAUSED_IOERROR);
+    };
+    const auto stop = [&] {
+        FakeWorld::get().machine(root_, "web1")->stop(StopCause::IoError);
+        settle(domain);
+        expectIoError();
+    };
+    stop();
+    ASSERT_TRUE(domain.data().guest->unpause());
+    settle(domain);
+    EXPECT_EQ(domain.state(), VIR_DOMAIN_RUNNING) << "the guest itself said so";
+    stop();
+    domain.setState(VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_UNPAUSED, 0, 0);   // whoever resumed it
+    expectIoError();
+}
+
 TEST_F(DomainTest, AGuestThatCannotBeEndedIsStillWatched)
 {
     Domain domain = started();
