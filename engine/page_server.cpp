@@ -264,6 +264,8 @@ Result<void> PageServer::put(uint64_t page, std::span<const std::byte> data)
             done += pageSize;
         } else if (failure == ESRCH) {
             return waitForEnd();
+        } else if (failure == ENOENT && finished_) {
+            return {};   // a neighbour of a page that was touched, or that page: finish() has let its guest go on
         } else if (failure != EAGAIN && failure != EINTR) {
             return systemError(failure, tr("cannot give the guest a page"));
         }
@@ -280,6 +282,7 @@ void PageServer::wake(uint64_t page, uint64_t pages)
 Result<void> PageServer::finish()
 {
     uffdio_range range{mapping_.address, mapping_.pages * pageSize};
+    finished_ = true;
     if (::ioctl(faults_, UFFDIO_UNREGISTER, &range) < 0)
         return errno == ESRCH ? waitForEnd() : systemError(errno, tr("cannot end the restore on demand"));
     uffdio_register tracking{};

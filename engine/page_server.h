@@ -94,6 +94,7 @@ private:
     GuestMapping mapping_;
     base::UniqueFd process_;        // pidfd of the guest
     base::UniqueFd stop_, retry_;   // eventfds
+    std::atomic<bool> finished_ = false;   // all that has content is in place
     std::vector<std::thread> threads_;
     struct {
         uint64_t begin = 0, end = 0;
