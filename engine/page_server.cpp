@@ -40,10 +40,16 @@ PageServer::PageServer(const MemoryMap &memory, PagedImage &image, pid_t guest, 
 
 PageServer::~PageServer()
 {
+    endThreads();
+}
+
+void PageServer::endThreads()
+{
     if (stop_)
         ::eventfd_write(stop_.get(), 1);
     for (std::thread &thread : threads_)
         thread.join();
+    threads_.clear();
 }
 
 Result<void> PageServer::start()
@@ -264,8 +270,6 @@ Result<void> PageServer::put(uint64_t page, std::span<const std::byte> data)
             done += pageSize;
         } else if (failure == ESRCH) {
             return waitForEnd();
-        } else if (failure == ENOENT && finished_) {
-            return {};   // a neighbour of a page that was touched, or that page: finish() has let its guest go on
         } else if (failure != EAGAIN && failure != EINTR) {
             return systemError(failure, tr("cannot give the guest a page"));
         }
@@ -282,7 +286,8 @@ void PageServer::wake(uint64_t page, uint64_t pages)
 Result<void> PageServer::finish()
 {
     uffdio_range range{mapping_.address, mapping_.pages * pageSize};
-    finished_ = true;
+    // Before the kernel refuses their pages. Who touched one that they have not heard of goes on by what follows.
+    endThreads();
     if (::ioctl(faults_, UFFDIO_UNREGISTER, &range) < 0)
         return errno == ESRCH ? waitForEnd() : systemError(errno, tr("cannot end the restore on demand"));
     uffdio_register tracking{};

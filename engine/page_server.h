@@ -18,7 +18,6 @@
 #include "engine/meter.h"
 #include "engine/paged_image.h"
 
-#include <atomic>
 #include <condition_variable>
 #include <thread>
 
@@ -80,6 +79,7 @@ private:
     /// touched is held until then.
     bool report(uint64_t attempt, uint64_t page, const base::Error &why, bool touched);
     base::Result<void> waitForRetry(uint64_t attempt, uint64_t page, const base::Error &why);
+    void endThreads();
     void guestIsGone();
     /// The guest's memory goes before its process does: who hears of it shall find both gone.
     base::Error waitForEnd();
@@ -94,7 +94,6 @@ private:
     GuestMapping mapping_;
     base::UniqueFd process_;        // pidfd of the guest
     base::UniqueFd stop_, retry_;   // eventfds
-    std::atomic<bool> finished_ = false;   // all that has content is in place
     std::vector<std::thread> threads_;
     struct {
         uint64_t begin = 0, end = 0;

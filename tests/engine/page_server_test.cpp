@@ -263,3 +263,22 @@ TEST_F(Demand, AnotherServerGoesOnWhereOneEnded)
     ASSERT_TRUE(server.fillAll(1));
     ASSERT_TRUE(server.finish());
 }
+
+TEST_F(Demand, ItsEndIsNoFailureOfAPageThatIsTouchedThen)
+{
+    const auto memory = map();
+    const auto image = PagedImage::open(memory, origin()).value();
+    for (int round = 0; round < 10; round++) {
+        TestGuest guest(ram.get(), {.mode = "write", .pages = filledPages, .demand = true});
+        NEEDS_DEMAND(guest);
+        PageServer server(memory, *image, guest.pid(), faults.get(), journal, meter);
+        ASSERT_TRUE(server.start());
+        while (allocatedPages(ram.get()) < 100)
+            ::usleep(100);
+        ASSERT_TRUE(server.finish());   // with nothing in the background, so that pages are missing
+        guest.writeAll();
+        EXPECT_TRUE(journal.empty()) << journal.next();
+        ASSERT_EQ(::ftruncate(ram.get(), 0), 0);
+        ASSERT_EQ(::ftruncate(ram.get(), demandPages * pageSize), 0);
+    }
+}
