@@ -45,11 +45,25 @@ base::Result<void> save(const MemoryMap &memory, stream::Sink &sink, int deviceS
                         const SaveOptions &options, SaveHost &host, Meter &meter,
                         const FurtherLanes<stream::Sink> &further = {});
 
+enum class PageCache {
+    Use,      ///< pages are written through it
+    Spare,    ///< they are not, where the file can do without
+    Bypass,   ///< they are not, or the save fails
+};
+
+/// What suits an image with `bytes` of memory on a host with so much of it: one that is small beside the host stays in
+/// the page cache for whoever restores it soon. A larger one would push out what others read, and to find room there
+/// takes longer than the disk does (docs/performance.md).
+constexpr PageCache suitableCache(uint64_t bytes, uint64_t hostBytes)
+{
+    return bytes > hostBytes / 16 ? PageCache::Spare : PageCache::Use;
+}
+
 /// Where an aligned image goes (docs/image-libvirt.md, "Aligned image").
 struct ImageTarget {
-    int fd = -1;                  ///< a regular file, at a multiple of 4096: the stream's first byte
+    int fd = -1;                        ///< a regular file, at a multiple of 4096: the stream's first byte
     stream::AlignedIndex index;
-    bool bypassCache = false;     ///< write pages by direct I/O
+    PageCache cache = PageCache::Use;   ///< for the pages
 };
 
 /// The same as an aligned image: several threads write, zeros stay holes. `options.live` makes

@@ -73,11 +73,23 @@ private:
         const auto end = static_cast<off_t>(begin_ + layout_.end());
         if (::ftruncate(target_.fd, begin) < 0 || ::ftruncate(target_.fd, end) < 0)
             return systemError(errno, tr("cannot write the image"));
-        if (target_.bypassCache)
-            direct_ = TRY(stream::reopen(target_.fd, O_WRONLY | O_DIRECT));
+        TRY(openDirect());
         stream::FdSink sink(target_.fd);
         TRY(layout_.writeStreamHead(sink, domainHeader));
         written(sink.offset());
+        return {};
+    }
+
+    Result<void> openDirect()
+    {
+        const bool must = target_.cache == PageCache::Bypass;
+        if (!must && (target_.cache == PageCache::Use || !stream::takesDirectIo(target_.fd)))
+            return {};
+        auto direct = stream::reopen(target_.fd, O_WRONLY | O_DIRECT);
+        if (direct)
+            direct_ = std::move(*direct);
+        else if (must)
+            return direct.error();
         return {};
     }
 

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace godwit::helper {
@@ -112,8 +113,19 @@ private:
     {
         const auto regions = TRY(toRegions(request_.regions));
         const auto memory = TRY(engine::MemoryMap::make(fds_[Save::RamFd].get(), regions));
-        const engine::ImageTarget target{streamFd(), index, request_.bypassCache};
+        const engine::ImageTarget target{streamFd(), index, cache()};
         return engine::saveImage(memory, target, fds_[Save::DeviceStateFd].get(), options(), host_, meter_);
+    }
+
+    engine::PageCache cache() const
+    {
+        if (request_.bypassCache)
+            return engine::PageCache::Bypass;
+        struct stat ram{};
+        ::fstat(fds_[Save::RamFd].get(), &ram);
+        const auto bytes = static_cast<uint64_t>(ram.st_blocks) * 512;   // fstat(2)'s unit
+        const auto hostPages = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES));
+        return engine::suitableCache(bytes, hostPages * pageSize);
     }
 
     Result<void> toFile()

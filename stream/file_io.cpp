@@ -3,6 +3,7 @@
 
 #include "base/i18n.h"
 #include "base/strprintf.h"
+#include "base/units.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -27,6 +28,15 @@ Result<UniqueFd> reopen(int fd, int flags)
     if (!again)
         return systemError(errno, tr("cannot open the image again"));
     return again;
+}
+
+bool takesDirectIo(int fd)
+{
+    struct statx status{};
+    if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) < 0 || !(status.stx_mask & STATX_DIOALIGN))
+        return false;
+    const auto suits = [](uint64_t alignment) { return alignment > 0 && pageSize % alignment == 0; };
+    return suits(status.stx_dio_mem_align) && suits(status.stx_dio_offset_align);
 }
 
 Result<void> writeAt(int fd, std::span<const std::byte> data, uint64_t offset)

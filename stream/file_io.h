@@ -16,6 +16,9 @@ bool isRegularFile(int fd);
 /// The same file again, with its own flags: `flags` is O_RDONLY or O_WRONLY, and O_DIRECT.
 base::Result<base::UniqueFd> reopen(int fd, int flags);
 
+/// Whether the kernel says that direct I/O of whole pages is possible; of some file systems it does not say.
+bool takesDirectIo(int fd);
+
 /// All of it; a disk that takes no more is ENOSPC.
 base::Result<void> writeAt(int fd, std::span<const std::byte> data, uint64_t offset);
 /// As many bytes as there are, up to `into`'s size.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Aligned images: written by saveImage(), read by restoreImage() and by the plain reader.
 #include "engine/restore.h"
+#include "stream/file_io.h"
 #include "tests/engine/test_guest.h"
 #include "tests/engine/test_host.h"
 
@@ -46,12 +47,12 @@ struct Image {
     MemoryMap map() const { return MemoryMap::make(ram.get(), regions).value(); }
     off_t size() const { return ::lseek(file.get(), 0, SEEK_END); }
     void seek() const { ::lseek(file.get(), start, SEEK_SET); }
-    Result<void> save(const SaveOptions &options = {}, bool bypassCache = false)
+    Result<void> save(const SaveOptions &options = {}, PageCache cache = PageCache::Use)
     {
         const UniqueFd pipe = host.makePipe();
         const auto memory = map();
         seek();
-        return saveImage(memory, {file.get(), index, bypassCache}, pipe.get(), options, host, meter);
+        return saveImage(memory, {file.get(), index, cache}, pipe.get(), options, host, meter);
     }
     /// Into `target`, which has the same regions; without threads as an ordinary stream.
     Result<DeviceState> restore(const UniqueFd &target, unsigned threads, bool bypassCache = false)
@@ -317,16 +318,35 @@ TEST(Image, OfTheOldPlainKindIsRestoredFromItsFile)
     }
 }
 
+/// A new file in `folder`, without a name; none when there is no such folder.
+static UniqueFd makeFile(std::string folder)
+{
+    folder += "/godwit-image-XXXXXX";
+    UniqueFd file(::mkostemp(folder.data(), O_CLOEXEC));
+    ::unlink(folder.c_str());
+    return file;
+}
+
+/// How many of the file's pages the page cache has.
+static uint64_t cachedPages(const UniqueFd &file)
+{
+    const auto size = static_cast<size_t>(::lseek(file.get(), 0, SEEK_END));
+    void *map = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
+    EXPECT_NE(map, MAP_FAILED);
+    std::vector<unsigned char> present(size / pageSize + 1);
+    EXPECT_EQ(::mincore(map, size, present.data()), 0);
+    ::munmap(map, size);
+    return static_cast<uint64_t>(std::ranges::count_if(present, [](unsigned char page) { return page & 1; }));
+}
+
 TEST(Image, PassesByTheCache)
 {
-    std::string path = std::filesystem::temp_directory_path() / "godwit-image-XXXXXX";
     Image image;
-    image.file.reset(::mkostemp(path.data(), O_CLOEXEC));
+    image.file = makeFile(std::filesystem::temp_directory_path());
     ASSERT_TRUE(image.file);
-    const UniqueFd direct(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
-    ::unlink(path.c_str());
+    const auto direct = godwit::stream::reopen(image.file.get(), O_RDONLY | O_DIRECT);
     fillRam(image.ram.get(), 700, 1800);
-    const auto saved = image.save({}, /* bypassCache= */ true);
+    const auto saved = image.save({}, PageCache::Bypass);
     if (!direct) {
         ASSERT_FALSE(saved);
         EXPECT_NE(saved.error().message.find("without the page cache"), std::string::npos);
@@ -335,6 +355,31 @@ TEST(Image, PassesByTheCache)
     ASSERT_TRUE(saved) << saved.error().message;
     image.expectRestoresTheSame(/* bypassCache= */ true);
     image.expectRestoresTheSame();
+}
+
+TEST(Image, SparesTheCacheWhereItsFileCanDoWithout)
+{
+    for (const char *folder : {"/var/tmp", "/dev/shm"}) {   // most likely on a disk; never on one
+        SCOPED_TRACE(folder);
+        Image image;
+        if (image.file = makeFile(folder); !image.file)
+            continue;
+        fillRam(image.ram.get(), 700, 1800);
+        const bool can = godwit::stream::takesDirectIo(image.file.get());
+        const auto saved = image.save({}, PageCache::Spare);
+        ASSERT_TRUE(saved) << saved.error().message;
+        if (can)
+            EXPECT_LT(cachedPages(image.file), 100u);
+        else
+            EXPECT_GE(cachedPages(image.file), 1800u);
+        image.expectRestoresTheSame();
+    }
+}
+
+TEST(Image, SparesTheCacheWhenItIsLargeBesideTheHost)
+{
+    EXPECT_EQ(suitableCache(1 * GiB, 16 * GiB), PageCache::Use);
+    EXPECT_EQ(suitableCache(1 * GiB + 1, 16 * GiB), PageCache::Spare);
 }
 
 TEST(Image, ThatFindsNoRoomAnywhereIsOneError)

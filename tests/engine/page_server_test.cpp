@@ -75,7 +75,7 @@ struct Demand : testing::Test {
         fillRam(original.get(), 0, filledPages);
         const auto memory = MemoryMap::make(original.get(), regions).value();
         const UniqueFd pipe = host.makePipe();
-        ASSERT_TRUE(saveImage(memory, {file.get(), index, false}, pipe.get(), {}, host, meter));
+        ASSERT_TRUE(saveImage(memory, {file.get(), index}, pipe.get(), {}, host, meter));
     }
 
     ImageOrigin origin() const
