@@ -286,10 +286,12 @@ void PageServer::wake(uint64_t page, uint64_t pages)
 Result<void> PageServer::finish()
 {
     uffdio_range range{mapping_.address, mapping_.pages * pageSize};
-    // Before the kernel refuses their pages. Who touched one that they have not heard of goes on by what follows.
-    endThreads();
+    endThreads();   // before the kernel refuses their pages
     if (::ioctl(faults_, UFFDIO_UNREGISTER, &range) < 0)
         return errno == ESRCH ? waitForEnd() : systemError(errno, tr("cannot end the restore on demand"));
+    // The kernel wakes who waits before it ends the registration (fs/userfaultfd.c, userfaultfd_unregister): who
+    // touched a page in between would wait for ever.
+    wake(0, memory_.filePages());
     uffdio_register tracking{};
     tracking.range = range;
     tracking.mode = UFFDIO_REGISTER_MODE_WP;

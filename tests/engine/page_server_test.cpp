@@ -6,12 +6,17 @@
 #include "tests/engine/test_guest.h"
 #include "tests/engine/test_host.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <cstring>
 #include <future>
 #include <gtest/gtest.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <thread>
 
 using namespace godwit::base;
 using namespace godwit::engine;
@@ -281,4 +286,70 @@ TEST_F(Demand, ItsEndIsNoFailureOfAPageThatIsTouchedThen)
         ASSERT_EQ(::ftruncate(ram.get(), 0), 0);
         ASSERT_EQ(::ftruncate(ram.get(), demandPages * pageSize), 0);
     }
+}
+
+/// Touches pages of a mapping, one after the other, as long as it lives.
+class Toucher
+{
+public:
+    explicit Toucher(std::span<volatile std::byte> memory) : memory_(memory), thread_([this] { run(); }) {}
+    Toucher(const Toucher &) = delete;
+    Toucher &operator=(const Toucher &) = delete;
+    ~Toucher()
+    {
+        ended_ = true;
+        thread_.join();
+    }
+    /// Whether it comes to touch another one.
+    bool goesOn()
+    {
+        const uint64_t before = touched_;
+        for (int i = 0; touched_ == before && i < 20000; i++)
+            ::usleep(100);
+        return touched_ != before;
+    }
+
+private:
+    void run()
+    {
+        for (uint64_t page = 0; !ended_; page++) {
+            memory_[page * pageSize % memory_.size()] = std::byte{1};
+            touched_ = page;
+            using namespace std::chrono;
+            for (const auto pause = steady_clock::now() + nanoseconds(page * 7919 % 100000); steady_clock::now() < pause;) {
+            }
+        }
+    }
+    const std::span<volatile std::byte> memory_;
+    std::atomic<uint64_t> touched_ = 0;
+    std::atomic<bool> ended_ = false;
+    std::thread thread_;
+};
+
+TEST_F(Demand, WhoeverTouchesAPageInTheInstantOfTheEndGoesOn)
+{
+    constexpr uint64_t size = demandPages * pageSize;
+    const auto memory = map();
+    const auto image = PagedImage::open(memory, origin()).value();
+    void *mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, ram.get(), 0);
+    ASSERT_NE(mapped, MAP_FAILED);
+    for (int round = 0; round < 1000; round++) {
+        faults.reset(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
+        uffdio_api api{UFFD_API, 0, 0};
+        if (!faults || ::ioctl(faults.get(), UFFDIO_API, &api) < 0)
+            GTEST_SKIP() << "this user may not bring pages on demand";
+        uffdio_register missing{};
+        missing.range = {reinterpret_cast<uintptr_t>(mapped), size};
+        missing.mode = UFFDIO_REGISTER_MODE_MISSING;
+        ASSERT_EQ(::ioctl(faults.get(), UFFDIO_REGISTER, &missing), 0);
+        PageServer server(memory, *image, ::getpid(), faults.get(), journal, meter);
+        ASSERT_TRUE(server.start());
+        Toucher guest({static_cast<std::byte *>(mapped), size});
+        ::usleep(static_cast<useconds_t>(round % 100));
+        ASSERT_TRUE(server.finish());
+        EXPECT_TRUE(guest.goesOn()) << "round " << round;
+        ::ioctl(faults.get(), UFFDIO_WAKE, &missing.range);   // so that a failure ends
+        ASSERT_EQ(::madvise(mapped, size, MADV_REMOVE), 0);
+    }
+    ::munmap(mapped, size);
 }
