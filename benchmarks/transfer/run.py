@@ -198,7 +198,7 @@ def compare_images(sides, guests, options, table, title):
     table.row(f"{title}save, against dd and fsync", "s", raw, own["save"], "1.3")
     if ours.work.has_room(guests[ours].memory):
         their_save, own_save = repeat(sides, options.runs, lambda side: save_without_disk(side, guests[side]))
-        table.row(f"{title}save to memory, without a disk", "s", their_save["save"], own_save["save"])
+        table.row(f"{title}save to memory, without a disk", "s", their_save["save"], own_save["save"], "0.5")
     table.row(f"{title}restore, until virsh returns", "s", theirs["running"], own["running"], "0.2")
     table.row(f"{title}restore, until the guest speaks", "s", theirs["speaking"], own["speaking"], "0.2")
     table.row(f"{title}restore, until all memory is in", "s", theirs["complete"], own["complete"])
