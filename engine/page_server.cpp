@@ -140,7 +140,7 @@ Result<void> PageServer::fillAll(unsigned threads)
 {
     // Two at least: the guest runs beside them, and wants its share of the processors.
     if (threads == 0)
-        threads = std::max(2U, workerCount());
+        threads = image_.isDirect() ? directThreads : std::max(2U, workerCount());
     Workers<Run> workers([this](const Run &run, std::span<std::byte> scratch) { return bringRun(run, scratch); }, threads);
     const auto push = [&](const Run &run) { return workers.push(run); };
     for (const Region &region : memory_.regions()) {

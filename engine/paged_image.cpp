@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <fcntl.h>
 #include <limits>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -85,8 +84,7 @@ Result<std::unique_ptr<PagedImage>> PagedImage::open(const MemoryMap &memory, co
         return makeError(ErrorCode::BadFormat, tr("the stream ends at byte %llu"),
                          static_cast<unsigned long long>(origin.size - std::min(origin.size, origin.begin)));
     std::unique_ptr<PagedImage> image(new PagedImage(memory, origin, std::move(layout)));
-    if (origin.bypassCache && origin.begin % pageSize == 0)
-        image->direct_ = TRY(stream::reopen(origin.fd, O_RDONLY | O_DIRECT));
+    image->direct_ = TRY(openDirectReader(origin.fd, origin.begin, origin.cache));
     TRY(image->checkUnchanged());
     return image;
 }

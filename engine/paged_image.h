@@ -9,6 +9,7 @@
 #include "engine/device_state.h"
 #include "engine/memory_map.h"
 #include "engine/meter.h"
+#include "engine/page_cache.h"
 
 #include <memory>
 #include <mutex>
@@ -23,7 +24,7 @@ struct ImageOrigin {
     uint64_t size = 0;              ///< of the file
     uint64_t modifiedNs = 0;        ///< when it was written last: it must stay as it was
     stream::AlignedIndex index;
-    bool bypassCache = false;
+    PageCache cache = PageCache::Use;   ///< for the pages
 };
 
 class PagedImage
@@ -50,6 +51,8 @@ public:
     void acceptChanges();
 
     int fd() const { return direct_ ? direct_.get() : origin_.fd; }
+    /// Whether every read waits for the disk.
+    bool isDirect() const { return bool(direct_); }
 
 private:
     PagedImage(const MemoryMap &memory, const ImageOrigin &origin, stream::AlignedLayout layout);

@@ -5,6 +5,7 @@
 #include "engine/lanes.h"
 #include "engine/memory_map.h"
 #include "engine/meter.h"
+#include "engine/page_cache.h"
 #include "stream/fd_io.h"
 #include "stream/libxl_stream.h"
 #include "stream/savefile.h"
@@ -26,7 +27,7 @@ base::Result<DeviceState> restore(const MemoryMap &memory, stream::Source &sourc
 struct ImageSource {
     int fd = -1;                                 ///< a regular file, at the stream's first byte
     std::optional<stream::AlignedIndex> index;   ///< of an aligned image, which must keep its word
-    bool bypassCache = false;                    ///< read an aligned image's pages by direct I/O
+    PageCache cache = PageCache::Use;            ///< for an aligned image's pages
     unsigned threads = 0;                        ///< that read pages; 0: what suits the machine
 };
 

@@ -37,12 +37,12 @@ Error endsAt(uint64_t offset)
 
 /// Filling RAM through its file costs least, but the file takes one write at a time. A map of
 /// it can be filled by several threads, each page of it cleared first: that pays from three on.
-unsigned threadsFor(const ImageSource &image)
+unsigned threadsFor(const ImageSource &image, bool direct)
 {
     if (image.threads > 0)
         return image.threads;
-    if (image.bypassCache)   // where nobody reads ahead
-        return std::max(2U, workerCount());
+    if (direct)
+        return directThreads;
     return workerCount() < 3 ? 1 : workerCount();
 }
 
@@ -248,12 +248,12 @@ Result<DeviceState> restoreImage(const MemoryMap &memory, const ImageSource &ima
         layout = TRY(memory.layout(*image.index));
     // Without alignment there is no direct I/O; then the image is read as ever.
     UniqueFd direct;
-    if (image.bypassCache && layout && begin % static_cast<off_t>(pageSize) == 0)
-        direct = TRY(stream::reopen(image.fd, O_RDONLY | O_DIRECT));
+    if (layout)
+        direct = TRY(openDirectReader(image.fd, static_cast<uint64_t>(begin), image.cache));
 
     stream::SkimSource source(image.fd);
     FileFiller filler(memory, direct ? direct.get() : image.fd, static_cast<uint64_t>(begin),
-                      threadsFor(image), meter);
+                      threadsFor(image, bool(direct)), meter);
     filler.setLayout(layout ? &*layout : nullptr);
     KeptDeviceState state;
     TRY(libxl::readStream(source, filler, state.keep()));

@@ -4,6 +4,7 @@
 #include "engine/lanes.h"
 #include "engine/memory_map.h"
 #include "engine/meter.h"
+#include "engine/page_cache.h"
 #include "stream/fd_io.h"
 #include "stream/libxc_format.h"
 #include "stream/savefile.h"
@@ -44,20 +45,6 @@ inline constexpr stream::libxc::DomainHeader domainHeader{stream::libxc::DomainT
 base::Result<void> save(const MemoryMap &memory, stream::Sink &sink, int deviceStatePipe,
                         const SaveOptions &options, SaveHost &host, Meter &meter,
                         const FurtherLanes<stream::Sink> &further = {});
-
-enum class PageCache {
-    Use,      ///< pages are written through it
-    Spare,    ///< they are not, where the file can do without
-    Bypass,   ///< they are not, or the save fails
-};
-
-/// What suits an image with `bytes` of memory on a host with so much of it: one that is small beside the host stays in
-/// the page cache for whoever restores it soon. A larger one would push out what others read, and to find room there
-/// takes longer than the disk does (docs/performance.md).
-constexpr PageCache suitableCache(uint64_t bytes, uint64_t hostBytes)
-{
-    return bytes > hostBytes / 16 ? PageCache::Spare : PageCache::Use;
-}
 
 /// Where an aligned image goes (docs/image-libvirt.md, "Aligned image").
 struct ImageTarget {

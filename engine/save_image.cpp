@@ -73,23 +73,10 @@ private:
         const auto end = static_cast<off_t>(begin_ + layout_.end());
         if (::ftruncate(target_.fd, begin) < 0 || ::ftruncate(target_.fd, end) < 0)
             return systemError(errno, tr("cannot write the image"));
-        TRY(openDirect());
+        direct_ = TRY(openDirectWriter(target_.fd, target_.cache));
         stream::FdSink sink(target_.fd);
         TRY(layout_.writeStreamHead(sink, domainHeader));
         written(sink.offset());
-        return {};
-    }
-
-    Result<void> openDirect()
-    {
-        const bool must = target_.cache == PageCache::Bypass;
-        if (!must && (target_.cache == PageCache::Use || !stream::takesDirectIo(target_.fd)))
-            return {};
-        auto direct = stream::reopen(target_.fd, O_WRONLY | O_DIRECT);
-        if (direct)
-            direct_ = std::move(*direct);
-        else if (must)
-            return direct.error();
         return {};
     }
 
@@ -120,9 +107,10 @@ private:
     {
         const auto begin = Meter::Clock::now();
         present_ = TRY(memory_.presentPages());
-        Workers<uint64_t> workers([this](uint64_t number, std::span<std::byte> scratch) {
+        const auto write = [this](uint64_t number, std::span<std::byte> scratch) {
             return writeBatch(layout_.batch(number), scratch);
-        });
+        };
+        Workers<uint64_t> workers(write, direct_ ? directThreads : workerCount());
         for (uint64_t number = 0; number < layout_.batches(); number++)
             TRY(workers.push(number));
         TRY(workers.drain());

@@ -51,7 +51,7 @@ public:
         auto regions = TRY(toRegions(source_.regions));
         const auto memory = TRY(engine::MemoryMap::make(ram_, std::move(regions)));
         const engine::ImageOrigin origin{image_, source_.begin, source_.size, source_.modifiedNs, *index,
-                                         source_.bypassCache};
+                                         cacheFor(image_, source_.bypassCache)};
         const auto image = TRY(engine::PagedImage::open(memory, origin));
         engine::DeviceState state = TRY(image->readDeviceState(meter_));
         engine::PageServer server(memory, *image, static_cast<pid_t>(source_.guestPid), faults_, teller_, meter_);

@@ -6,6 +6,7 @@
 
 #include "channel/tls.h"
 #include "engine/device_state.h"
+#include "engine/page_cache.h"
 #include "helper/session.h"
 
 namespace godwit::helper {
@@ -35,6 +36,9 @@ base::Result<void> loadDeviceState(Session &session, engine::Meter &meter, base:
 
 /// An index of a message as the stream's code has it; nothing for a plain stream.
 std::optional<stream::AlignedIndex> toIndex(const control::ImageIndex &index);
+
+/// For an image whose pages, or the guest's RAM that goes there, are in `file`.
+engine::PageCache cacheFor(int file, bool bypass);
 
 /// The regions of a message as the engine has them.
 base::Result<std::vector<engine::Region>> toRegions(const std::vector<control::Region> &regions);

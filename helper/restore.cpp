@@ -97,8 +97,10 @@ private:
 
     Result<engine::DeviceState> fill(const engine::MemoryMap &memory)
     {
-        if (request_.kind == StreamKind::File && request_.streamVersion == libxl2 && stream::isRegularFile(streamFd()))
-            return engine::restoreImage(memory, {streamFd(), toIndex(request_.index), request_.bypassCache}, meter_);
+        if (request_.kind == StreamKind::File && request_.streamVersion == libxl2 && stream::isRegularFile(streamFd())) {
+            const auto cache = cacheFor(streamFd(), request_.bypassCache);
+            return engine::restoreImage(memory, {streamFd(), toIndex(request_.index), cache}, meter_);
+        }
         const auto version = static_cast<engine::StreamVersion>(request_.streamVersion);
         if (sockets_.empty()) {
             stream::FdSource source(streamFd());

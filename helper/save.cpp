@@ -113,19 +113,8 @@ private:
     {
         const auto regions = TRY(toRegions(request_.regions));
         const auto memory = TRY(engine::MemoryMap::make(fds_[Save::RamFd].get(), regions));
-        const engine::ImageTarget target{streamFd(), index, cache()};
+        const engine::ImageTarget target{streamFd(), index, cacheFor(fds_[Save::RamFd].get(), request_.bypassCache)};
         return engine::saveImage(memory, target, fds_[Save::DeviceStateFd].get(), options(), host_, meter_);
-    }
-
-    engine::PageCache cache() const
-    {
-        if (request_.bypassCache)
-            return engine::PageCache::Bypass;
-        struct stat ram{};
-        ::fstat(fds_[Save::RamFd].get(), &ram);
-        const auto bytes = static_cast<uint64_t>(ram.st_blocks) * 512;   // fstat(2)'s unit
-        const auto hostPages = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES));
-        return engine::suitableCache(bytes, hostPages * pageSize);
     }
 
     Result<void> toFile()
@@ -192,6 +181,17 @@ Result<void> checkConnections(uint32_t count)
         return makeError(ErrorCode::InvalidArgument, tr("a migration has 1 to %u connections, not %u"),
                          stream::maxConnections, count);
     return {};
+}
+
+engine::PageCache cacheFor(int file, bool bypass)
+{
+    if (bypass)
+        return engine::PageCache::Bypass;
+    struct stat status{};
+    ::fstat(file, &status);
+    const auto bytes = static_cast<uint64_t>(status.st_blocks) * 512;   // fstat(2)'s unit
+    const auto hostPages = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES));
+    return engine::suitableCache(bytes, hostPages * pageSize);
 }
 
 std::optional<stream::AlignedIndex> toIndex(const control::ImageIndex &index)

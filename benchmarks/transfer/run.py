@@ -67,7 +67,7 @@ def save_without_disk(side, guest):
     image = side.work.memory / side.image.name
     took = save(side, guest, image)
     side.source.virsh("restore", image, timeout=600)
-    wait_until(lambda: not side.transfers(), "all memory is in", timeout=600)
+    side.wait_for_memory()
     image.unlink()
     return {"save": took}
 
@@ -82,7 +82,7 @@ def restore(side, guest):
     # The guest speaks long before its memory is in, where that makes a difference.
     wait_until(lambda: pulse.stat().st_size > silent, f"{guest.name} speaks", timeout=120, interval=0.001)
     speaking = time.monotonic() - begin
-    wait_until(lambda: not side.transfers(), "all memory is in", timeout=600)
+    side.wait_for_memory()
     return {"running": running, "speaking": speaking, "complete": time.monotonic() - begin}
 
 
@@ -104,8 +104,8 @@ def work_through(side, guest):
     side.source.virsh("restore", side.image, "--running", timeout=600)
     guest.console.wait("^sum ", timeout=600)
     took = time.monotonic() - begin
-    wait_until(lambda: not side.transfers(), "all memory is in", timeout=600)
-    return took
+    side.wait_for_memory()
+    return {"time": took}
 
 
 def disk_write(image, other):
@@ -180,16 +180,32 @@ class Table:
         print(f"{what:56} {shown[0]:>13} {shown[1]:>13} {ratio:7.2f} {goal:>5}", flush=True)
 
 
+def in_turn(ways, runs):
+    """`runs` measurements of each way: for each the values by name."""
+    results = [[measure() for measure in ways] for _ in range(runs)]
+    return [{name: [run[way][name] for run in results] for name in results[0][way]} for way in range(len(ways))]
+
+
 def repeat(sides, runs, measure):
-    """`runs` measurements of each side, in turn: for each side the values by name."""
-    results = [[measure(side) for side in sides] for _ in range(runs)]
-    return [{name: [run[side][name] for run in results] for name in results[0][side]} for side in range(len(sides))]
+    """The same of each side."""
+    return in_turn([lambda side=side: measure(side) for side in sides], runs)
+
+
+def with_ours_in_full(sides, runs, measure):
+    """Of each side, and of ours with restores in full."""
+    def in_full():
+        sides[1].restore_in_full(True)
+        try:
+            return measure(sides[1])
+        finally:
+            sides[1].restore_in_full(False)
+    return in_turn([*(lambda side=side: measure(side) for side in sides), in_full], runs)
 
 
 def compare_images(sides, guests, options, table, title):
     """Save and restore; the median of our time until the guest runs."""
     ours = sides[1]
-    theirs, own = repeat(sides, options.runs, lambda side: save_and_restore(side, guests[side]))
+    theirs, own, full = with_ours_in_full(sides, options.runs, lambda side: save_and_restore(side, guests[side]))
     table.row(f"{title}save", "s", theirs["save"], own["save"], "0.5")
     # The guest that the image is of ran on; it is only looked at.
     copy = ours.work.images / "copy"
@@ -202,15 +218,10 @@ def compare_images(sides, guests, options, table, title):
     table.row(f"{title}restore, until virsh returns", "s", theirs["running"], own["running"], "0.2")
     table.row(f"{title}restore, until the guest speaks", "s", theirs["speaking"], own["speaking"], "0.2")
     table.row(f"{title}restore, until all memory is in", "s", theirs["complete"], own["complete"])
-    their_work, own_work = repeat(sides, options.runs, lambda side: {"work": work_through(side, guests[side])})
-    work = f"{title}restore, until the guest has read all memory"
-    table.row(work, "s", their_work["work"], own_work["work"])
-    ours.restore_in_full(True)
-    full = [save_and_restore(ours, guests[ours])["complete"] for _ in range(options.runs)]
-    full_work = [work_through(ours, guests[ours]) for _ in range(options.runs)]
-    ours.restore_in_full(False)
-    table.row(f"{title}Godwit in full and on demand: all is in", "s", full, own["complete"], "1")
-    table.row(f"{title}Godwit in full and on demand: all is read", "s", full_work, own_work["work"], "1")
+    their_work, own_work, full_work = with_ours_in_full(sides, options.runs, lambda side: work_through(side, guests[side]))
+    table.row(f"{title}restore, until the guest has read all memory", "s", their_work["time"], own_work["time"])
+    table.row(f"{title}Godwit in full and on demand: all is in", "s", full["complete"], own["complete"], "1")
+    table.row(f"{title}Godwit in full and on demand: all is read", "s", full_work["time"], own_work["time"], "1")
     # What is measured next shall find neither bytes to be written nor memory full of images.
     for side in sides:
         side.image.unlink()

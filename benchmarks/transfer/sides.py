@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness import certificates
 from harness.daemon import Daemon
+from harness.wait import wait_until
 from harness.workspace import Workspace
 
 
@@ -82,6 +83,8 @@ class Side:
         self.source.write_settings(restore_on_demand=0 if full else 1)
         self.source.restart()
 
-    def transfers(self):
-        """The helpers that are at work."""
-        return [process for process in self.work.processes() if process.name.startswith("godwit-helper")]
+    def wait_for_memory(self):
+        """Returns when no helper brings pages any more."""
+        for process in self.work.processes():
+            if process.name.startswith("godwit-helper"):
+                wait_until(lambda: not process.alive(), "all memory is in", timeout=600, interval=0.001)

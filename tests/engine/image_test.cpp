@@ -55,21 +55,21 @@ struct Image {
         return saveImage(memory, {file.get(), index, cache}, pipe.get(), options, host, meter);
     }
     /// Into `target`, which has the same regions; without threads as an ordinary stream.
-    Result<DeviceState> restore(const UniqueFd &target, unsigned threads, bool bypassCache = false)
+    Result<DeviceState> restore(const UniqueFd &target, unsigned threads, PageCache cache = PageCache::Use)
     {
         const auto memory = MemoryMap::make(target.get(), regions).value();
         seek();
         restoreMeter.emplace();
         if (threads > 0)
-            return restoreImage(memory, {file.get(), index, bypassCache, threads}, *restoreMeter);
+            return restoreImage(memory, {file.get(), index, cache, threads}, *restoreMeter);
         FdSource source(file.get());
         return godwit::engine::restore(memory, source, *restoreMeter);
     }
-    void expectRestoresTheSame(bool bypassCache = false)
+    void expectRestoresTheSame(PageCache cache = PageCache::Use)
     {
         for (unsigned threads : {0, 1, 4}) {
             const UniqueFd copy = makeRam(pagesOf(regions));
-            const auto state = restore(copy, threads, bypassCache);
+            const auto state = restore(copy, threads, cache);
             ASSERT_TRUE(state) << state.error().message;
             EXPECT_EQ(textOf(*state), deviceState);
             EXPECT_TRUE(differingPages(ram.get(), copy.get()).empty());
@@ -312,7 +312,7 @@ TEST(Image, OfTheOldPlainKindIsRestoredFromItsFile)
         const auto memory = MemoryMap::make(copy.get(), image.regions).value();
         ::lseek(image.file.get(), 77, SEEK_SET);
         Meter restoreMeter;
-        const auto state = restoreImage(memory, {image.file.get(), {}, /* bypassCache= */ true, threads}, restoreMeter);
+        const auto state = restoreImage(memory, {image.file.get(), {}, PageCache::Bypass, threads}, restoreMeter);
         ASSERT_TRUE(state) << state.error().message;
         EXPECT_TRUE(differingPages(image.ram.get(), copy.get()).empty());
     }
@@ -353,7 +353,7 @@ TEST(Image, PassesByTheCache)
         GTEST_SKIP() << "no direct I/O here";
     }
     ASSERT_TRUE(saved) << saved.error().message;
-    image.expectRestoresTheSame(/* bypassCache= */ true);
+    image.expectRestoresTheSame(PageCache::Bypass);
     image.expectRestoresTheSame();
 }
 
@@ -374,6 +374,54 @@ TEST(Image, SparesTheCacheWhereItsFileCanDoWithout)
             EXPECT_GE(cachedPages(image.file), 1800u);
         image.expectRestoresTheSame();
     }
+}
+
+TEST(Image, IsReadPastTheCacheUnlessItIsThere)
+{
+    Image image;
+    image.file = makeFile("/var/tmp");
+    if (!image.file || !godwit::stream::takesDirectIo(image.file.get()))
+        GTEST_SKIP() << "no direct I/O here";
+    fillRam(image.ram.get(), 700, 1800);
+    ASSERT_TRUE(image.save({}, PageCache::Spare));
+    const auto copy = makeRam(pagesOf(image.regions));
+    ASSERT_TRUE(image.restore(copy, 4, PageCache::Spare));
+    EXPECT_TRUE(differingPages(image.ram.get(), copy.get()).empty());
+    EXPECT_LT(cachedPages(image.file), 900u);
+    image.expectRestoresTheSame();
+    EXPECT_GE(cachedPages(image.file), 1800u);
+    image.expectRestoresTheSame(PageCache::Spare);
+}
+
+TEST(PageCache, IsAskedBeforeTheDisk)
+{
+    const auto file = makeFile("/var/tmp");
+    if (!file || !godwit::stream::takesDirectIo(file.get()))
+        GTEST_SKIP() << "no direct I/O here";
+    const auto reader = [&](PageCache cache, uint64_t begin = pageSize) {
+        return openDirectReader(file.get(), begin, cache).value();
+    };
+    const std::vector<std::byte> content(MiB, std::byte{1});
+    ASSERT_TRUE(godwit::stream::writeAt(file.get(), content, 0));
+    ::lseek(file.get(), 5, SEEK_SET);
+    EXPECT_FALSE(reader(PageCache::Spare)) << "it is in the cache";
+    EXPECT_FALSE(reader(PageCache::Use));
+    EXPECT_TRUE(reader(PageCache::Bypass));
+    ASSERT_EQ(::fsync(file.get()), 0);
+    ASSERT_EQ(::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+    EXPECT_TRUE(reader(PageCache::Spare));
+    EXPECT_FALSE(reader(PageCache::Use));
+    EXPECT_FALSE(reader(PageCache::Bypass, pageSize + 512)) << "its pages are not aligned";
+    EXPECT_EQ(::lseek(file.get(), 0, SEEK_CUR), 5) << "the position is its owner's";
+}
+
+TEST(PageCache, HasAllOfAFileThatIsInMemoryOnly)
+{
+    const auto file = makeFile("/dev/shm");
+    if (!file)
+        GTEST_SKIP() << "no files in memory here";
+    EXPECT_FALSE(openDirectReader(file.get(), 0, PageCache::Spare).value());
+    EXPECT_FALSE(openDirectWriter(file.get(), PageCache::Spare).value());
 }
 
 TEST(Image, SparesTheCacheWhenItIsLargeBesideTheHost)

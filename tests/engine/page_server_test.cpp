@@ -89,7 +89,7 @@ struct Demand : testing::Test {
         ::fstat(file.get(), &status);
         return {file.get(), 0, static_cast<uint64_t>(status.st_size),
                 static_cast<uint64_t>(status.st_mtim.tv_sec) * 1000000000 + static_cast<uint64_t>(status.st_mtim.tv_nsec), index,
-                false};
+                PageCache::Use};
     }
     MemoryMap map() const { return MemoryMap::make(ram.get(), regions).value(); }
     /// False where the kernel does not let us.
