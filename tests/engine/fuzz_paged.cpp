@@ -56,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct stat status{};
     ::fstat(file.get(), &status);
     const auto modified = static_cast<uint64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(status.st_mtim.tv_nsec);
-    const auto image = PagedImage::open(guest(), {file.get(), head->streamOffset, size, modified, head->header.extension->index, false});
+    const auto image = PagedImage::open(guest(), {file.get(), head->streamOffset, size, modified, head->header.extension->index, PageCache::Use});
     if (image)
         readAll(**image);
     else if (image.error().message.empty())
