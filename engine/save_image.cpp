@@ -107,10 +107,10 @@ private:
     {
         const auto begin = Meter::Clock::now();
         present_ = TRY(memory_.presentPages());
-        const auto write = [this](uint64_t number, std::span<std::byte> scratch) {
+        const auto job = [this](uint64_t number, std::span<std::byte> scratch) {
             return writeBatch(layout_.batch(number), scratch);
         };
-        Workers<uint64_t> workers(write, direct_ ? directThreads : workerCount());
+        Workers<uint64_t> workers(job, direct_ ? directThreads : workerCount());
         for (uint64_t number = 0; number < layout_.batches(); number++)
             TRY(workers.push(number));
         TRY(workers.drain());
