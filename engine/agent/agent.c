@@ -142,15 +142,16 @@ static int send_fd(int socket, int fd)
     return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -1 : 0;
 }
 
-/* Both ways: missing pages are waited for, and written ones are marked, where the kernel can. */
+/* For missing pages alone, but by a userfaultfd that can mark written ones, too, where the kernel can: who brings
+ * the pages registers it for that when all are there. Registered for both, the end of the one would cost a walk
+ * over the whole page table. */
 static const char *register_demand(void *begin, size_t length)
 {
     const uint64_t missing = UFFDIO_REGISTER_MODE_MISSING;
     int fd = open_full();
     if (fd < 0)
         return "userfaultfd";
-    const char *failed = register_with(fd, begin, length, TRACKING | UFFD_FEATURE_MISSING_SHMEM,
-                                       missing | UFFDIO_REGISTER_MODE_WP);
+    const char *failed = register_with(fd, begin, length, TRACKING | UFFD_FEATURE_MISSING_SHMEM, missing);
     if (failed) {
         close_quietly(fd);   /* one that was refused takes no second try */
         fd = open_full();
