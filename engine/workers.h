@@ -46,7 +46,7 @@ public:
             const std::lock_guard lock(mutex_);
             ending_ = true;
         }
-        changed_.notify_all();
+        ready_.notify_all();
         for (std::thread &thread : threads_)
             thread.join();
     }
@@ -55,11 +55,12 @@ public:
     base::Result<void> push(Job job)
     {
         std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return failure_ || jobs_.size() < maxWaiting; });
+        room_.wait(lock, [this] { return failure_ || jobs_.size() < maxWaiting; });
         if (failure_)
             return *failure_;
         jobs_.push_back(std::move(job));
-        changed_.notify_all();
+        lock.unlock();
+        ready_.notify_one();
         return {};
     }
 
@@ -67,15 +68,18 @@ public:
     base::Result<void> drain()
     {
         std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return busy_ == 0 && (failure_ || jobs_.empty()); });
+        room_.wait(lock, [this] { return idle(); });
         if (failure_)
             return *failure_;
         return {};
     }
 
 private:
-    // Enough to keep all threads busy, few enough to stop soon.
-    static constexpr size_t maxWaiting = 16;
+    // Enough to keep all threads busy, few enough to stop soon. Who waits to push is woken when half of them are
+    // begun: not for each, which would take turns with the threads.
+    static constexpr size_t maxWaiting = 16, refillAt = maxWaiting / 2;
+
+    bool idle() const { return busy_ == 0 && (failure_ || jobs_.empty()); }
 
     void run()
     {
@@ -83,20 +87,22 @@ private:
             static_cast<std::byte *>(std::aligned_alloc(base::pageSize, scratchSize)), &std::free);
         std::unique_lock lock(mutex_);
         for (;;) {
-            changed_.wait(lock, [this] { return ending_ || (!jobs_.empty() && !failure_); });
+            ready_.wait(lock, [this] { return ending_ || (!jobs_.empty() && !failure_); });
             if (ending_)
                 return;
             const Job job = std::move(jobs_.front());
             jobs_.pop_front();
             busy_++;
+            if (jobs_.size() == refillAt)
+                room_.notify_all();
             lock.unlock();
-            changed_.notify_all();
             base::Result<void> done = perform(job, scratch.get());
             lock.lock();
             busy_--;
             if (!done && !failure_)
                 failure_ = std::move(done).error();
-            changed_.notify_all();
+            if (failure_ || idle())
+                room_.notify_all();
         }
     }
 
@@ -109,7 +115,8 @@ private:
 
     const Work work_;
     std::mutex mutex_;                     // for what follows
-    std::condition_variable changed_;
+    std::condition_variable ready_;        // for who works: jobs, or the end
+    std::condition_variable room_;         // for who pushes or drains
     std::deque<Job> jobs_;
     size_t busy_ = 0;
     bool ending_ = false;
