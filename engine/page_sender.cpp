@@ -84,11 +84,16 @@ Result<uint64_t> PageSender::Lane::sendRun(Pfn pfn, uint64_t page, uint64_t end)
 {
     if (copied_ >= recordPages_ || words_.size() >= recordPages_)
         TRY(flush());
+    const uint64_t left = std::min(end - page, Stripe::leftFrom(pfn));
     if (!round_.present.has(page)) {
-        add(pfn, page, zeroPage.data());
-        return page + 1;
+        const uint64_t known = round_.pages.endWithout(round_.present, sender_.sent_, page, page + left);
+        if (known == page)
+            add(pfn, page, zeroPage.data());
+        passed_ += known - page;
+        constant_ += known - page;
+        return std::max(page + 1, known);
     }
-    const uint64_t most = std::min({end - page, Stripe::leftFrom(pfn), recordPages_ - std::max(copied_, words_.size())});
+    const uint64_t most = std::min(left, recordPages_ - std::max(copied_, words_.size()));
     uint64_t count = 1;
     while (count < most && round_.pages.has(page + count) && round_.present.has(page + count))
         count++;

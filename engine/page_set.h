@@ -82,6 +82,19 @@ public:
         return std::clamp(unit << shift_, page, size_);
     }
 
+    /// The end of the pages from `page` on, at most `end`, that are here and in neither of the others; all of one
+    /// size. Other threads may add to `second`.
+    uint64_t endWithout(const PageSet &first, const PageSet &second, uint64_t page, uint64_t end) const
+    {
+        uint64_t from = ~uint64_t{0} << (unitOf(page) % 64);
+        for (size_t index = wordOf(page); page < end && index <= wordOf(end - 1); index++, from = ~uint64_t{0}) {
+            const uint64_t added = __atomic_load_n(&second.words_[index], __ATOMIC_RELAXED);
+            if (const uint64_t others = (~words_[index] | first.words_[index] | added) & from)
+                return std::clamp((index * 64 + static_cast<uint64_t>(std::countr_zero(others))) << shift_, page, end);
+        }
+        return std::max(page, end);
+    }
+
 private:
     uint64_t unitPages() const { return uint64_t{1} << shift_; }
     uint64_t unitOf(uint64_t page) const { return page >> shift_; }

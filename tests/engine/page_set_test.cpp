@@ -46,6 +46,27 @@ TEST(PageSet, AddsWhatAnotherLacks)
         EXPECT_EQ(set.has(page), page == 1 || page == 60 || page == 61 || page == 129) << page;
 }
 
+TEST(PageSet, FindsTheEndOfWhatOthersLack)
+{
+    for (uint64_t units : {64u, 1000u}) {
+        PageSet set(300, units), first(300, units), second(300, units);
+        set.addRange(0, 150);
+        set.addRange(170, 300);
+        first.addRange(20, 24);
+        second.addRange(190, 192);
+        second.add(299);
+        const auto is = [&](uint64_t page) { return set.has(page) && !first.has(page) && !second.has(page); };
+        for (uint64_t page = 0; page <= 300; page++) {
+            for (uint64_t end = page; end <= 300; end++) {
+                uint64_t expected = page;
+                while (expected < end && is(expected))
+                    expected++;
+                ASSERT_EQ(set.endWithout(first, second, page, end), expected) << units << " " << page << " " << end;
+            }
+        }
+    }
+}
+
 TEST(PageSet, IsEmptyAfterClear)
 {
     PageSet set(100);
