@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "integration"))
@@ -186,26 +187,39 @@ def in_turn(ways, runs):
     return [{name: [run[way][name] for run in results] for name in results[0][way]} for way in range(len(ways))]
 
 
-def repeat(sides, runs, measure):
+@contextmanager
+def alone(side, guests):
+    """The other side's guest stands still, and takes no processor from the one that is measured."""
+    others = [(other, guest) for other, guest in guests.items() if other is not side]
+    for other, guest in others:
+        other.source.virsh("suspend", guest.name)
+    yield
+    for other, guest in others:
+        other.source.virsh("resume", guest.name)
+
+
+def repeat(guests, runs, measure):
     """The same of each side."""
-    return in_turn([lambda side=side: measure(side) for side in sides], runs)
+    def once(side):
+        with alone(side, guests):
+            return measure(side)
+    return in_turn([lambda side=side: once(side) for side in guests], runs)
 
 
-def with_ours_in_full(sides, runs, measure):
+def with_ours_in_full(guests, runs, measure):
     """Of each side, and of ours with restores in full."""
-    def in_full():
-        sides[1].restore_in_full(True)
-        try:
-            return measure(sides[1])
-        finally:
-            sides[1].restore_in_full(False)
-    return in_turn([*(lambda side=side: measure(side) for side in sides), in_full], runs)
+    ours = list(guests)[1]
+
+    def once(side, in_full=False):
+        with alone(side, guests), side.restoring_in_full() if in_full else nullcontext():
+            return measure(side)
+    return in_turn([*(lambda side=side: once(side) for side in guests), lambda: once(ours, in_full=True)], runs)
 
 
 def compare_images(sides, guests, options, table, title):
     """Save and restore; the median of our time until the guest runs."""
     ours = sides[1]
-    theirs, own, full = with_ours_in_full(sides, options.runs, lambda side: save_and_restore(side, guests[side]))
+    theirs, own, full = with_ours_in_full(guests, options.runs, lambda side: save_and_restore(side, guests[side]))
     table.row(f"{title}save", "s", theirs["save"], own["save"], "0.5")
     # The guest that the image is of ran on; it is only looked at.
     copy = ours.work.images / "copy"
@@ -213,12 +227,12 @@ def compare_images(sides, guests, options, table, title):
     copy.unlink()
     table.row(f"{title}save, against dd and fsync", "s", raw, own["save"], "1.3")
     if ours.work.has_room(guests[ours].memory):
-        their_save, own_save = repeat(sides, options.runs, lambda side: save_without_disk(side, guests[side]))
+        their_save, own_save = repeat(guests, options.runs, lambda side: save_without_disk(side, guests[side]))
         table.row(f"{title}save to memory, without a disk", "s", their_save["save"], own_save["save"], "0.5")
     table.row(f"{title}restore, until virsh returns", "s", theirs["running"], own["running"], "0.2")
     table.row(f"{title}restore, until the guest speaks", "s", theirs["speaking"], own["speaking"], "0.2")
     table.row(f"{title}restore, until all memory is in", "s", theirs["complete"], own["complete"])
-    their_work, own_work, full_work = with_ours_in_full(sides, options.runs, lambda side: work_through(side, guests[side]))
+    their_work, own_work, full_work = with_ours_in_full(guests, options.runs, lambda side: work_through(side, guests[side]))
     table.row(f"{title}restore, until the guest has read all memory", "s", their_work["time"], own_work["time"])
     table.row(f"{title}Godwit in full and on demand: all is in", "s", full["complete"], own["complete"], "1")
     table.row(f"{title}Godwit in full and on demand: all is read", "s", full_work["time"], own_work["time"], "1")
@@ -245,7 +259,7 @@ def compare_migrations(sides, guests, options, table, title):
                         break
                     side.disturbed += 1
                 return measured
-            theirs, own = repeat(sides, options.runs, once)
+            theirs, own = repeat(guests, options.runs, once)
             for name, unit in MIGRATION.items():
                 table.row(f"{title}{kind}, {rate * 4 / 1024:.0f} MiB/s written: {name}", unit, theirs[name], own[name],
                           goals[name])
@@ -257,7 +271,7 @@ def compare_migrations(sides, guests, options, table, title):
     print(f"{title + 'guests that a migration left broken':56} {sides[0].lost:13} {sides[1].lost:13}")
     print(f"{title + 'migrations that this host disturbed':56} {sides[0].disturbed:13} {sides[1].disturbed:13}", flush=True)
     if "abort" in options.only:
-        theirs, own = repeat(sides, options.runs, lambda side: abort(side, guests[side]))
+        theirs, own = repeat(guests, options.runs, lambda side: abort(side, guests[side]))
         table.row(f"{title}abort of a migration", "ms", theirs["abort"], own["abort"])
 
 

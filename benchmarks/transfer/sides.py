@@ -4,11 +4,11 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness import certificates
 from harness.daemon import Daemon
-from harness.wait import wait_until
 from harness.workspace import Workspace
 
 
@@ -78,13 +78,21 @@ class Side:
     def swap(self):
         self.source, self.target = self.target, self.source
 
-    def restore_in_full(self, full):
-        """What Godwit's source daemon does from now on."""
-        self.source.write_settings(restore_on_demand=0 if full else 1)
+    @contextmanager
+    def restoring_in_full(self):
+        """What Godwit's source daemon does meanwhile."""
+        self._restore_on_demand(False)
+        try:
+            yield
+        finally:
+            self._restore_on_demand(True)
+
+    def _restore_on_demand(self, on_demand):
+        self.source.write_settings(restore_on_demand=int(on_demand))
         self.source.restart()
 
     def wait_for_memory(self):
         """Returns when no helper brings pages any more."""
         for process in self.work.processes():
             if process.name.startswith("godwit-helper"):
-                wait_until(lambda: not process.alive(), "all memory is in", timeout=600, interval=0.001)
+                process.wait_gone(timeout=600)

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import re
+import select
 import signal
 from pathlib import Path
 from typing import NamedTuple
 
-from .wait import wait_until
+from .wait import PATIENCE
 
 
 class Process(NamedTuple):
@@ -42,8 +43,19 @@ class Process(NamedTuple):
             if self.alive():
                 os.kill(self.pid, number)
 
-    def wait_gone(self):
-        wait_until(lambda: not self.alive(), f"process {self.pid} ({self.name}) is gone", interval=0.01)
+    def wait_gone(self, timeout=PATIENCE):
+        """Returns when it has ended; takes no processor time meanwhile."""
+        try:
+            ended = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            waiting = select.poll()
+            waiting.register(ended, select.POLLIN)
+            if self.alive() and not waiting.poll(timeout * 1000):
+                raise TimeoutError(f"process {self.pid} ({self.name}) is not gone after {timeout} s")
+        finally:
+            os.close(ended)
 
 
 def below(directory):
