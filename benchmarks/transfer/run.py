@@ -267,7 +267,8 @@ def compare_migrations(sides, guests, options, table, title):
     for side in sides:
         revive(side, guests[side], options.rates[-1])
     if "connections" in options.only:
-        compare_connections(sides[1], guests[sides[1]], options.runs, table, title)
+        with alone(sides[1], guests):
+            compare_connections(sides[1], guests[sides[1]], options.runs, table, title)
     print(f"{title + 'guests that a migration left broken':56} {sides[0].lost:13} {sides[1].lost:13}")
     print(f"{title + 'migrations that this host disturbed':56} {sides[0].disturbed:13} {sides[1].disturbed:13}", flush=True)
     if "abort" in options.only:
