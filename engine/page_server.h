@@ -48,8 +48,7 @@ public:
     /// Bring all pages with content. Fails when the guest is gone; waits as long as one cannot
     /// be read.
     base::Result<void> fillAll(unsigned threads = 0);
-    /// All pages are in: nobody waits for one any more, and the agent's tracking of writes is
-    /// as it was before.
+    /// All pages are in: nobody waits for one any more, and written ones can be tracked from now on.
     base::Result<void> finish();
     /// Try again what could not be read. Returns at once; the host is told.
     void retry();
