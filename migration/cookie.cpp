@@ -57,6 +57,8 @@ std::string formatCookie(const Cookie &cookie)
         if (ours->stoodStill)
             virBufferAsprintf(out, "<stood-still unit='ms'>%llu</stood-still>\n",
                               static_cast<unsigned long long>(ours->stoodStill->count()));
+        if (ours->rounds)
+            virBufferAsprintf(out, "<rounds>%u</rounds>\n", *ours->rounds);
         virBufferAdjustIndent(out, -2);
         virBufferAddLit(out, "</godwit>\n");
     }
@@ -131,6 +133,12 @@ static Result<CookieExtension> parseExtension(xmlXPathContextPtr context)
         if (virXPathUInt("string(./godwit/stood-still)", context, &milliseconds) < 0)
             return broken(tr("no valid time for which the guest stood still"));
         ours.stoodStill = std::chrono::milliseconds(milliseconds);
+    }
+    if (virXPathNode("./godwit/rounds", context)) {
+        unsigned rounds = 0;
+        if (virXPathUInt("string(./godwit/rounds)", context, &rounds) < 0)
+            return broken(tr("no valid number of rounds"));
+        ours.rounds = rounds;
     }
     return ours;
 }

@@ -54,6 +54,8 @@ struct CookieExtension {
     /// How long the guest had stood still when Perform ended (source), or how long Finish took
     /// until it ran (destination). The sum, with the ways between, is its downtime.
     std::optional<std::chrono::milliseconds> stoodStill;
+    /// Source, when Perform has ended: in how many rounds the memory was sent, which only the source knows.
+    std::optional<uint32_t> rounds;
 };
 
 struct Cookie {

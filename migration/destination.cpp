@@ -408,6 +408,8 @@ Result<Cookie> finish(Domain &domain, const Request &request, const Cookie &from
     const auto took = duration_cast<milliseconds>(steady_clock::now() - begin);
     const auto before = fromSource.extension ? fromSource.extension->stoodStill : std::nullopt;
     taken->downtime = before ? static_cast<uint64_t>((*before + took).count()) : 0;
+    if (fromSource.extension && fromSource.extension->rounds)
+        taken->iteration = *fromSource.extension->rounds;
     job->complete(*taken);
     // The guest runs: nothing may fail any more.
     auto reply = makeCookie(domain);

@@ -310,6 +310,7 @@ Result<Cookie> perform(Domain &domain, const Request &request, const Cookie &fro
     if (!reply)
         return Cookie();
     reply->extension->stoodStill = std::chrono::milliseconds(sent->downtime);
+    reply->extension->rounds = sent->iteration;
     return reply;
 }
 

@@ -173,6 +173,7 @@ class Progress(MigrationCase):
         self.assertRegex(done, r"Job type:\s+Completed")
         self.assertRegex(done, r"Operation:\s+Incoming migration")
         self.assertRegex(done, r"Total downtime:\s+\d+\s+ms")
+        self.assertRegex(done, r"Iteration:\s+([2-9]|\d\d)", "the rounds of the source")
 
     def info(self, word):
         text = self.source.virsh("domjobinfo", "guest")

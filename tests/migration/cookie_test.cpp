@@ -56,6 +56,7 @@ static Cookie everything()
     ours.secret = std::string(64, 'a');
     ours.persistentXml = "<domain>&amp;</domain>";
     ours.stoodStill = std::chrono::milliseconds(69);
+    ours.rounds = 7;
     cookie.extension = ours;
     return cookie;
 }
@@ -74,6 +75,7 @@ TEST(Cookie, RoundTripsWithOurChild)
     EXPECT_EQ(back->extension->secret, cookie.extension->secret);
     EXPECT_EQ(back->extension->persistentXml, cookie.extension->persistentXml);
     EXPECT_EQ(back->extension->stoodStill, cookie.extension->stoodStill);
+    EXPECT_EQ(back->extension->rounds, cookie.extension->rounds);
 }
 
 /// libxml2's verdict, and what it says.
@@ -173,6 +175,8 @@ TEST(Cookie, RefusesWhatMakesNoSense)
         methods += "<compression method='m'/>";
     EXPECT_TRUE(ours(methods));
     EXPECT_FALSE(ours(methods + "<compression method='m'/>"));
+    EXPECT_TRUE(ours("<rounds>3</rounds>"));
+    EXPECT_FALSE(ours("<rounds>many</rounds>"));
     EXPECT_FALSE(with("  <name>", "  <godwit><stream min='0' max='2'/></godwit><name>"));
     EXPECT_FALSE(parse("<other/>\n"));
     EXPECT_FALSE(parse("garbage"));
