@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "integration"))
@@ -198,22 +198,25 @@ def alone(side, guests):
         other.source.virsh("resume", guest.name)
 
 
-def repeat(guests, runs, measure):
-    """The same of each side."""
+def each_alone(guests, measure):
+    """A way to measure each side, while the other's guest stands still."""
     def once(side):
         with alone(side, guests):
             return measure(side)
-    return in_turn([lambda side=side: once(side) for side in guests], runs)
+    return [lambda side=side: once(side) for side in guests]
+
+
+def repeat(guests, runs, measure):
+    """The same of each side."""
+    return in_turn(each_alone(guests, measure), runs)
 
 
 def with_ours_in_full(guests, runs, measure):
     """Of each side, and of ours with restores in full."""
-    ours = list(guests)[1]
-
-    def once(side, in_full=False):
-        with alone(side, guests), side.restoring_in_full() if in_full else nullcontext():
+    def in_full(side):
+        with side.restoring_in_full():
             return measure(side)
-    return in_turn([*(lambda side=side: once(side) for side in guests), lambda: once(ours, in_full=True)], runs)
+    return in_turn([*each_alone(guests, measure), each_alone(guests, in_full)[1]], runs)
 
 
 def compare_images(sides, guests, options, table, title):
