@@ -17,6 +17,14 @@ namespace godwit::engine {
 using namespace base;
 
 constexpr size_t step = 256 * 1024;
+constexpr size_t usual = 1024 * 1024;   // without video memory some 300 KiB
+
+void DeviceState::prepare()
+{
+    buffer_.resize(step);
+    head_.resize(usual);
+    head_.clear();
+}
 
 Result<void> DeviceState::append(std::span<const std::byte> bytes)
 {
@@ -38,9 +46,9 @@ Result<void> DeviceState::append(std::span<const std::byte> bytes)
 
 Result<void> DeviceState::append(stream::Source &source, std::optional<uint32_t> length)
 {
-    std::vector<std::byte> buffer(step);
+    buffer_.resize(step);
     for (uint64_t left = length.value_or(stream::libxl::maxDeviceState + 1); left > 0;) {
-        const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), left));
+        const auto part = std::span(buffer_).first(std::min<uint64_t>(buffer_.size(), left));
         if (length)
             TRY(source.read(part));
         const size_t count = length ? part.size() : TRY(source.readUpTo(part));

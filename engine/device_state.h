@@ -24,6 +24,8 @@ public:
     /// `folder`: of the file (stream::openTemporaryFile()).
     explicit DeviceState(std::string folder = "") : folder_(std::move(folder)) {}
 
+    /// Of an empty one: touch what a usual state needs. New memory takes its time, and later the guest stands still.
+    void prepare();
     /// Up to stream::libxl::maxDeviceState bytes in all.
     base::Result<void> append(std::span<const std::byte> bytes);
     /// Exactly the next `length` bytes of `source`; without a length, up to its end.
@@ -39,6 +41,7 @@ private:
     uint64_t size_ = 0;
     std::vector<std::byte> head_;   // the first maxInMemory bytes
     base::UniqueFd rest_;           // what follows them
+    std::vector<std::byte> buffer_;
 };
 
 /// Takes QEMU's device state out of a pipe while the last memory is being sent, so that

@@ -151,6 +151,7 @@ Result<DeviceState> restore(const MemoryMap &memory, stream::Source &source, Met
     beginRestore(memory, meter);
     PageSet written(memory.filePages());
     KeptDeviceState state;
+    state.data.prepare();
     const auto first = [&]() -> Result<void> {
         MemoryFiller filler(memory, written, meter, {0, further.count()});
         return version == StreamVersion::Legacy ? stream::readLegacyStream(source, filler, state.keep())

@@ -138,10 +138,11 @@ private:
     {
         meter_.step();
         const auto begin = Meter::Clock::now();
+        TRY(deviceState_.start());
         TRY(host_.suspendGuest());
         meter_.guestStopped();
         meter_.update([&](Statistics &statistics) { statistics.suspending = Meter::since(begin); });
-        return deviceState_.start();
+        return {};
     }
 
     Result<void> sendRest()

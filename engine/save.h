@@ -26,7 +26,7 @@ class SaveHost
 public:
     virtual ~SaveHost() = default;
     virtual Limits limits() = 0;
-    /// Returns when the guest's vCPUs stand still and QEMU writes its device state.
+    /// Has QEMU begin to write its device state; returns when the guest's vCPUs stand still.
     virtual base::Result<void> suspendGuest() = 0;
 };
 

@@ -97,10 +97,11 @@ private:
     Result<void> stopGuest()
     {
         const auto begin = Meter::Clock::now();
+        TRY(deviceState_.start());
         TRY(host_.suspendGuest());
         meter_.guestStopped();
         meter_.update([&](Statistics &statistics) { statistics.suspending = Meter::since(begin); });
-        return deviceState_.start();
+        return {};
     }
 
     Result<void> writeAll()

@@ -7,8 +7,20 @@
 
 namespace godwit::hypervisor::machine {
 
-/// Let go of something whose end takes its time, on a thread of its own: neither the event loop nor a
-/// client waits for it. (Without a thread to be had it goes here.)
+// What takes its time goes on a thread of its own: neither the event loop nor a client waits for it.
+// (Without a thread to be had it is done here.)
+
+/// `task` may be copied.
+template <typename Task> void doAside(Task task)
+{
+    try {
+        std::thread(task).detach();
+    } catch (const std::system_error &) {
+        task();
+    }
+}
+
+/// Let go of something whose end takes its time.
 template <typename T> void dropAside(T owned)
 {
     try {

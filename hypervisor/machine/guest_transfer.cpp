@@ -42,15 +42,16 @@ static control::Tls toControl(const std::optional<TlsSettings> &tls)
     return tls ? control::Tls{tls->directory, tls->verifyPeer, tls->peerName} : control::Tls{};
 }
 
-/// QEMU moves device state only (the RAM is a shared file), as fast as it can, and says
-/// when it is done.
+/// QEMU moves device state only (the RAM is a shared file), as fast as it can, says when it is done,
+/// and waits for us once it has stopped its guest.
 Result<void> MachineGuest::prepareMigration()
 {
     const auto capability = [](const char *name) {
         return Json::object({{"capability", name}, {"state", true}});
     };
     TRY(call("migrate-set-capabilities",
-             Json::object({{"capabilities", Json::array({capability("x-ignore-shared"), capability("events")})}})));
+             Json::object({{"capabilities", Json::array({capability("x-ignore-shared"), capability("events"),
+                                                         capability("pause-before-switchover")})}})));
     constexpr int64_t bytesPerSecond = int64_t{1} << 40;
     constexpr int64_t downtimeMs = 2000000;
     TRY(call("migrate-set-parameters",

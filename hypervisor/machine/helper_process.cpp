@@ -7,6 +7,7 @@
 #include "conf/handle.h"
 #include "conf/libvirt_error.h"
 #include "control/connection.h"
+#include "hypervisor/machine/aside.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -167,6 +168,11 @@ void HelperProcess::end()
     while (got < 0 && errno == EINTR);
     // A client program that waits for any child of its own may have been faster.
     exitStatus_ = got == process_.pid() ? status : -1;
+}
+
+void HelperProcess::endAside()
+{
+    doAside([self = shared_from_this()] { self->end(); });
 }
 
 std::string HelperProcess::lastWords()

@@ -44,6 +44,8 @@ public:
     void send(const control::Message &message);
     /// End it, if it has not ended by itself, and collect it. Blocks shortly; idempotent.
     void end();
+    /// The same on a thread of its own: its exit takes milliseconds.
+    void endAside();
     /// End it at once, unless it has said its last word and is leaving anyway.
     void kill() const;
 

@@ -16,6 +16,8 @@ using base::tr;
 
 /// How long the other side may take for what should be immediate.
 static constexpr std::chrono::seconds patience{10};
+/// QEMU has stopped its guest, and waits for migrate-continue.
+static constexpr const char *atSwitchover = "pre-switchover";
 
 Transfer::Transfer(Direction direction, std::shared_ptr<HelperProcess> helper, std::shared_ptr<EventLoop> loop)
     : direction_(direction), helper_(std::move(helper)), loop_(std::move(loop))
@@ -70,12 +72,18 @@ std::chrono::duration<double, std::milli> Transfer::sinceEnd()
 
 void Transfer::collect()
 {
+    bool succeeded = false;
     {
         std::lock_guard lock(mutex_);
         if (serving_)
             return;
+        succeeded = outcome_ && *outcome_;
     }
-    helper_->end();
+    // Of what failed nothing is left. Where all went well a guest may stand still until we go on.
+    if (succeeded)
+        helper_->endAside();
+    else
+        helper_->end();
 }
 
 bool Transfer::stateBegun()
@@ -206,42 +214,37 @@ void Transfer::finish(Result<TransferProgress> outcome)
 
 // ---- the guest -------------------------------------------------------------------------
 
-void Transfer::suspend()
+/// An order whose failure ends a save.
+void Transfer::tellEmulator(const char *command, Json arguments)
 {
     auto guest = guest_.lock();
     if (!guest)
         return finish(makeError(ErrorCode::OperationFailed, "%s", tr("the guest is gone")));
-    state_ = State::Stopping;
-    guest->qmp().submit("stop", {}, [weak = weak_from_this()](Result<Json> result) {
+    guest->qmp().submit(command, std::move(arguments), [weak = weak_from_this()](Result<Json> result) {
         auto self = weak.lock();
-        if (!self || self->state_ != State::Stopping)
-            return;
-        if (!result)
-            return self->finish(result.error());
-        self->stoppedAt_ = std::chrono::steady_clock::now();
-        self->stopped_ = true;
-        self->writeState();
+        if (self && !result)
+            self->finish(result.error());
     });
 }
 
-void Transfer::writeState()
+void Transfer::suspend()
 {
-    auto guest = guest_.lock();
-    if (!guest)
-        return finish(makeError(ErrorCode::OperationFailed, "%s", tr("the guest is gone")));
+    state_ = State::Stopping;
     {
         std::lock_guard lock(mutex_);
         stateBegun_ = true;
     }
-    guest->qmp().submit("migrate", Json::object({{"uri", pipeUri}}), [weak = weak_from_this()](Result<Json> result) {
-        auto self = weak.lock();
-        if (!self || self->state_ != State::Stopping)
-            return;
-        if (!result)
-            return self->finish(result.error());
-        self->state_ = State::Draining;
-        self->helper_->send(control::Suspended{});
-    });
+    tellEmulator("migrate", Json::object({{"uri", pipeUri}}));
+}
+
+/// The guest stands still: the helper reads its last pages while QEMU writes its state.
+void Transfer::writeState()
+{
+    state_ = State::Draining;
+    stoppedAt_ = std::chrono::steady_clock::now();
+    stopped_ = true;
+    tellEmulator("migrate-continue", Json::object({{"state", atSwitchover}}));
+    helper_->send(control::Suspended{});
 }
 
 void Transfer::loadState()
@@ -268,6 +271,8 @@ void Transfer::migrationChanged(const std::string &status)
         return;
     if (status == "failed" || status == "cancelled")
         return migrationFailed();
+    if (status == atSwitchover && state_ == State::Stopping)
+        return writeState();
     if (status != "completed")
         return;
     migrationDone_ = true;

@@ -5,8 +5,10 @@
 //
 //   Save
 //   Memory      the helper reads memory        it asks for the suspension: Stopping
-//   Stopping    `stop`, then `migrate`         QEMU has begun to write: Draining, Suspended is said
-//   Draining    device state flows             QEMU completed and the helper is done: Ended
+//   Stopping    `migrate`: QEMU writes what    it has stopped the guest: Draining, Suspended is said
+//               it can of a guest that runs
+//   Draining    `migrate-continue`: device     QEMU completed and the helper is done: Ended
+//               state flows
 //
 //   Receive
 //   Memory      the helper fills memory        it asks to load the state: Loading
@@ -45,7 +47,7 @@ public:
     /// Begin to listen to the helper. `guest` outlives the transfer's activity.
     void start(std::weak_ptr<MachineGuest> guest);
     /// Wait for the end. A helper that has failed is ended; collect() waits for it, unless it
-    /// serves the guest's pages from now on.
+    /// serves the guest's pages from now on, or has done its work: that leaves by itself.
     base::Result<TransferProgress> wait(TransferObserver *observer);
     void collect();
     /// How long ago it ended.
@@ -78,6 +80,7 @@ private:
     void onProgress(const control::Progress &progress);
     void suspend();
     void writeState();
+    void tellEmulator(const char *command, Json arguments);
     void loadState();
     void migrationFailed();
     void askWhy();
