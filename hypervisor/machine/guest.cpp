@@ -161,6 +161,10 @@ Result<void> MachineGuest::destroy(bool graceful)
     const auto missing = pending();
     if (!graceful && missing && missing->trouble())
         TRY(process_.signal(SIGKILL));
+    // To give back its memory takes 50 to 100 ms per GiB. Others run meanwhile: of a guest that was moved the copy
+    // that has just begun to.
+    if (!running_)
+        process_.standBack();
     // QEMU takes SIGTERM as an order to flush its disks and go.
     TRY(process_.signal(SIGTERM));
     if (process_.waitGone(graceful ? std::chrono::seconds(10) : std::chrono::seconds(3)))

@@ -27,6 +27,8 @@ public:
     int fd() const { return fd_.get(); }
 
     base::Result<void> signal(int number) const;
+    /// From now on its threads leave processors to whoever else wants them. (Best effort.)
+    void standBack() const;
     /// False when the process is still there after `timeout`.
     bool waitGone(std::chrono::milliseconds timeout) const;
 
