@@ -149,10 +149,9 @@ private:
     std::shared_ptr<PendingMemory> pending();
     base::Result<base::UniqueFd> handPipe(bool write);
     base::Result<std::shared_ptr<Transfer>> beginSaving(SaveRequest &request, bool running);
-    /// Make sure that no migration of QEMU's is under way.
+    /// Make sure that no migration of QEMU's is under way. One that it had not completed ends with the guest
+    /// running again, if it ran.
     base::Result<void> settleMigration();
-    /// Run again after one.
-    base::Result<void> goOn();
     base::Error undoSave(base::Error cause, Transfer &transfer, bool wasRunning);
 
     base::Result<void> applyVnc(const virDomainDef *def);

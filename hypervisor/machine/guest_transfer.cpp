@@ -169,14 +169,14 @@ static constexpr auto undoPatience = std::chrono::seconds(10);
 Error MachineGuest::undoSave(Error cause, Transfer &transfer, bool wasRunning)
 {
     const auto undo = [&]() -> Result<void> {
-        if (transfer.stateBegun() && !transfer.migrationOver())
+        if (transfer.stateBegun())
             TRY(settleMigration());
-        else if (!transfer.stateBegun())
+        else
             (void)call("closefd", Json::object({{"fdname", Transfer::pipeName}})).has_value();
         const std::string state = TRY(runState());
-        if (!wasRunning || (state != "paused" && state != "postmigrate" && state != "finish-migrate"))
+        if (!wasRunning || (state != "paused" && state != "postmigrate"))
             return {};
-        TRY(goOn());
+        TRY(unpause());
         log(LogLevel::Info, "domain '%s': resumed %.1f ms after its transfer failed", facts_.name.c_str(),
             transfer.sinceEnd().count());
         return {};
@@ -195,25 +195,15 @@ Result<void> MachineGuest::settleMigration()
     for (bool cancelled = false;; cancelled = true) {
         const Json migration = TRY(call("query-migrate"));
         const std::string status = migration["status"].string().value_or("none");
-        if (status == "none" || status == "completed" || status == "failed" || status == "cancelled")
+        const bool over = status == "none" || status == "completed" || status == "failed" || status == "cancelled";
+        // QEMU tells the end of a migration a moment before it lets its guest run again.
+        if (over && TRY(runState()) != "finish-migrate")
             return {};
-        if (!cancelled)
+        if (!over && !cancelled)
             TRY(call("migrate_cancel"));
         if (std::chrono::steady_clock::now() > deadline)
             return makeError(ErrorCode::TimedOut, tr("the emulator of '%s' does not cancel its migration"),
                              facts_.name.c_str());
-        std::this_thread::sleep_for(undoStep);
-    }
-}
-
-/// QEMU tells the end of a migration a moment before it lets its guest run again.
-Result<void> MachineGuest::goOn()
-{
-    const auto deadline = std::chrono::steady_clock::now() + undoPatience;
-    for (;;) {
-        auto gone = unpause();
-        if (gone || std::chrono::steady_clock::now() > deadline || TRY(runState()) != "finish-migrate")
-            return gone;
         std::this_thread::sleep_for(undoStep);
     }
 }
@@ -225,7 +215,7 @@ Result<void> MachineGuest::resume(ResumeMode mode)
                          tr("'%s' is not resumed slowly: nothing changed its state while it stood still"),
                          facts_.name.c_str());
     TRY(settleMigration());
-    return goOn();
+    return unpause();
 }
 
 // ---- receive -----------------------------------------------------------------------------

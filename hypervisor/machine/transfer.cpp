@@ -265,8 +265,6 @@ void Transfer::loadState()
 
 void Transfer::migrationChanged(const std::string &status)
 {
-    if (status == "completed" || status == "failed" || status == "cancelled")
-        migrationOver_ = true;
     if (state_ == State::Ended)
         return;
     if (status == "failed" || status == "cancelled")

@@ -59,8 +59,6 @@ public:
     void setLimits(const TransferLimits &limits);
     /// Whether QEMU was told to write its state (then it may still be at it).
     bool stateBegun();
-    /// Whether QEMU has said that it is through with it, one way or the other.
-    bool migrationOver() const { return migrationOver_; }
     /// Receive: whether the guest was whole, and the source may have heard of it.
     bool stateLoaded() const { return stateLoaded_; }
     Direction direction() const { return direction_; }
@@ -104,7 +102,6 @@ private:
     std::chrono::steady_clock::time_point stoppedAt_;
     bool stopped_ = false;
     std::atomic<bool> stateLoaded_{false};
-    std::atomic<bool> migrationOver_{false};
 
     std::mutex mutex_;
     std::condition_variable ended_;

@@ -2,9 +2,11 @@
 //
 // Real guests: QEMU runs a boot sector.
 #include "base/strprintf.h"
+#include "hypervisor/machine/guest.h"
 #include "tests/hypervisor/machine_host.h"
 
 #include <csignal>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -238,6 +240,25 @@ TEST_F(AdoptedGuest, ThatIsPausedIsToldSo)
     auto adopted = adopt();
     ASSERT_TRUE(adopted) << adopted.error().message;
     EXPECT_TRUE(journal_->waitFor("paused unknown"));
+}
+
+/// As a daemon leaves it that ends between QEMU's word that the guest stands still and its own that it may go on.
+TEST_F(AdoptedGuest, ThatWaitsAtTheSwitchoverGoesOn)
+{
+    create(Program::Count);
+    ASSERT_TRUE(guest_->unpause());
+    Qmp &qmp = dynamic_cast<MachineGuest &>(*guest_).qmp();
+    const auto capability = Json::object({{"capability", "pause-before-switchover"}, {"state", true}});
+    ASSERT_TRUE(qmp.call("migrate-set-capabilities", Json::object({{"capabilities", Json::array({capability})}})));
+    const base::UniqueFd sink(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+    ASSERT_TRUE(qmp.call("getfd", Json::object({{"fdname", "sink"}}), sink.get()));
+    ASSERT_TRUE(qmp.call("migrate", Json::object({{"uri", "fd:sink"}})));
+    ASSERT_TRUE(journal_->waitFor("paused unknown"));
+    auto adopted = adopt();
+    ASSERT_TRUE(adopted) << adopted.error().message;
+    EXPECT_TRUE(journal_->waitFor("running"));
+    EXPECT_TRUE(host_.countsOn("one"));
+    EXPECT_TRUE(guest_->pause(StopCause::User));
 }
 
 TEST_F(AdoptedGuest, SaysHowLargeItsMemoryIsByNow)
