@@ -118,6 +118,16 @@ static Result<Abilities> parseAbilities(xmlXPathContextPtr context)
     return out;
 }
 
+static Result<std::optional<unsigned>> optionalNumber(xmlXPathContextPtr context, const std::string &path, const char *problem)
+{
+    if (!virXPathNode(path.c_str(), context))
+        return std::optional<unsigned>();
+    unsigned number = 0;
+    if (virXPathUInt(("string(" + path + ")").c_str(), context, &number) < 0)
+        return broken(problem);
+    return std::optional(number);
+}
+
 static Result<CookieExtension> parseExtension(xmlXPathContextPtr context)
 {
     CookieExtension ours;
@@ -128,18 +138,10 @@ static Result<CookieExtension> parseExtension(xmlXPathContextPtr context)
         (ours.secret.size() != 64 || ours.secret.find_first_not_of("0123456789abcdef") != std::string::npos))
         return broken(tr("the secret is no 64 hexadecimal digits"));
     ours.persistentXml = text("string(./godwit/persistent)", context);
-    if (virXPathNode("./godwit/stood-still", context)) {
-        unsigned milliseconds = 0;
-        if (virXPathUInt("string(./godwit/stood-still)", context, &milliseconds) < 0)
-            return broken(tr("no valid time for which the guest stood still"));
-        ours.stoodStill = std::chrono::milliseconds(milliseconds);
-    }
-    if (virXPathNode("./godwit/rounds", context)) {
-        unsigned rounds = 0;
-        if (virXPathUInt("string(./godwit/rounds)", context, &rounds) < 0)
-            return broken(tr("no valid number of rounds"));
-        ours.rounds = rounds;
-    }
+    if (const auto milliseconds = TRY(optionalNumber(context, "./godwit/stood-still",
+                                                     tr("no valid time for which the guest stood still"))))
+        ours.stoodStill = std::chrono::milliseconds(*milliseconds);
+    ours.rounds = TRY(optionalNumber(context, "./godwit/rounds", tr("no valid number of rounds")));
     return ours;
 }
 

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <libxml/xpath.h>
+#include <sys/resource.h>
 
 namespace godwit::hypervisor::machine {
 namespace {
@@ -69,6 +70,21 @@ TEST_F(MachineGuestTest, IsGoneWhenDestroyReturns)
     EXPECT_FALSE(processExists(pid));
     EXPECT_TRUE(journal_->waitFor("died destroyed"));
     EXPECT_FALSE(guest_->unpause());
+}
+
+TEST_F(MachineGuestTest, StandsBackWithAllOfItsThreads)
+{
+    create(Program::Count);
+    const auto process = Process::find(guest_->pid());
+    ASSERT_TRUE(process);
+    process->standBack();
+    size_t threads = 0;
+    for (const auto &thread : std::filesystem::directory_iterator("/proc/" + std::to_string(guest_->pid()) + "/task")) {
+        const auto number = static_cast<id_t>(std::stoul(thread.path().filename()));
+        EXPECT_EQ(getpriority(PRIO_PROCESS, number), 10);
+        threads++;
+    }
+    EXPECT_GT(threads, 1U);
 }
 
 TEST_F(MachineGuestTest, ThatWasKilledIsReportedOnce)
