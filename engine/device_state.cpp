@@ -111,6 +111,8 @@ Result<DeviceState> DeviceStateReader::readAll()
 {
     std::vector<std::byte> buffer(step);
     DeviceState state;
+    // What cannot be kept is read all the same: QEMU would otherwise wait for us before it stops its guest.
+    Result<void> kept;
     for (;;) {
         std::array<pollfd, 2> waiting{pollfd{pipe_, POLLIN, 0}, pollfd{stop_.get(), POLLIN, 0}};
         if (::poll(waiting.data(), waiting.size(), -1) < 0 && errno != EINTR)
@@ -120,13 +122,15 @@ Result<DeviceState> DeviceStateReader::readAll()
         if (!waiting[0].revents)
             continue;
         const ssize_t count = ::read(pipe_, buffer.data(), buffer.size());
-        if (count == 0)
-            return state;
-        if (count > 0)
-            TRY(state.append(std::span(buffer).first(static_cast<size_t>(count))));
-        else if (errno != EINTR && errno != EAGAIN)
+        if (count < 0 && errno != EINTR && errno != EAGAIN)
             return systemError(errno, tr("cannot read the device state"));
+        if (count > 0 && kept)
+            kept = state.append(std::span(buffer).first(static_cast<size_t>(count)));
+        if (count == 0)
+            break;
     }
+    TRY(std::move(kept));
+    return state;
 }
 
 } // namespace godwit::engine

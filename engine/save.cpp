@@ -46,7 +46,8 @@ public:
         meter_.firstPage();
         if (options_.live)
             TRY(sendRounds());
-        TRY(stopGuest());
+        meter_.step();
+        TRY(stopGuest(host_, deviceState_, meter_));
         TRY(sendRest());
         return sendDeviceState();
     }
@@ -134,17 +135,6 @@ private:
         return expected;
     }
 
-    Result<void> stopGuest()
-    {
-        meter_.step();
-        const auto begin = Meter::Clock::now();
-        TRY(deviceState_.start());
-        TRY(host_.suspendGuest());
-        meter_.guestStopped();
-        meter_.update([&](Statistics &statistics) { statistics.suspending = Meter::since(begin); });
-        return {};
-    }
-
     Result<void> sendRest()
     {
         meter_.update([](Statistics &statistics) { statistics.iteration++; });
@@ -185,6 +175,16 @@ private:
 };
 
 } // namespace
+
+Result<void> stopGuest(SaveHost &host, DeviceStateReader &deviceState, Meter &meter)
+{
+    const auto begin = Meter::Clock::now();
+    TRY(deviceState.start());
+    TRY(host.suspendGuest());
+    meter.guestStopped();
+    meter.update([&](Statistics &statistics) { statistics.suspending = Meter::since(begin); });
+    return {};
+}
 
 Result<void> save(const MemoryMap &memory, stream::Sink &sink, int deviceStatePipe, const SaveOptions &options,
                   SaveHost &host, Meter &meter, const FurtherLanes<stream::Sink> &further)

@@ -14,6 +14,8 @@
 
 namespace godwit::engine {
 
+class DeviceStateReader;
+
 /// What may change while a transfer runs.
 struct Limits {
     uint64_t bandwidth = 0;   ///< bytes per second; 0 = unlimited. Not for a live guest's last round
@@ -58,5 +60,9 @@ struct ImageTarget {
 /// replaced; nothing is flushed.
 base::Result<void> saveImage(const MemoryMap &memory, const ImageTarget &target, int deviceStatePipe,
                              const SaveOptions &options, SaveHost &host, Meter &meter);
+
+// ---- what both have in common
+/// Stop the guest, with `deviceState` reading by then: QEMU writes before it stops its guest.
+base::Result<void> stopGuest(SaveHost &host, DeviceStateReader &deviceState, Meter &meter);
 
 } // namespace godwit::engine

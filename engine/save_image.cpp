@@ -55,7 +55,7 @@ public:
             enterRound(Phase::Memory);
             TRY(writeAll());
         }
-        TRY(stopGuest());
+        TRY(stopGuest(host_, deviceState_, meter_));
         enterRound(Phase::LastMemory);
         TRY(options_.live ? writeChanges() : writeAll());
         return writeTail();
@@ -92,16 +92,6 @@ private:
     {
         meter_.update([](Statistics &statistics) { statistics.iteration++; });
         meter_.enter(phase);
-    }
-
-    Result<void> stopGuest()
-    {
-        const auto begin = Meter::Clock::now();
-        TRY(deviceState_.start());
-        TRY(host_.suspendGuest());
-        meter_.guestStopped();
-        meter_.update([&](Statistics &statistics) { statistics.suspending = Meter::since(begin); });
-        return {};
     }
 
     Result<void> writeAll()

@@ -57,6 +57,24 @@ TEST_F(ReadDeviceState, DoesNotHoldUpAFailureElsewhere)
     ASSERT_TRUE(reader.start());
 }
 
+/// QEMU stops its guest only when it has got rid of what comes before; the cause is told in the end.
+TEST_F(ReadDeviceState, IsReadToTheEndThoughItCannotBeKept)
+{
+    const char *before = ::getenv("TMPDIR");
+    const std::string kept = before ? before : "";
+    ::setenv("TMPDIR", "/nowhere", 1);
+    DeviceStateReader reader(read.get());
+    ASSERT_TRUE(reader.start());
+    const std::vector<std::byte> chunk(Kept::maxInMemory / 2);
+    for (int i = 0; i < 4; i++)
+        ASSERT_EQ(::write(write.get(), chunk.data(), chunk.size()), static_cast<ssize_t>(chunk.size()));
+    write.reset();
+    const auto state = reader.finish();
+    before ? ::setenv("TMPDIR", kept.c_str(), 1) : ::unsetenv("TMPDIR");
+    ASSERT_FALSE(state);
+    EXPECT_NE(state.error().message.find("too much for memory"), std::string::npos) << state.error().message;
+}
+
 TEST(KeptDeviceState, IsTheSameWhereverItIsKept)
 {
     // Two and a half times what memory takes, in pieces that fit nowhere.
