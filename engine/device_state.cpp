@@ -17,7 +17,7 @@ namespace godwit::engine {
 using namespace base;
 
 constexpr size_t step = 256 * 1024;
-constexpr size_t usual = 1024 * 1024;   // without video memory some 300 KiB
+constexpr size_t usual = 1024 * 1024;   // without video memory some 260 KiB
 
 void DeviceState::prepare()
 {
@@ -94,7 +94,12 @@ Result<void> DeviceStateReader::start()
     stop_.reset(::eventfd(0, EFD_CLOEXEC));
     if (!stop_)
         return systemError(errno, tr("cannot make an eventfd"));
-    thread_ = std::thread([this] { result_ = readAll(); });
+    DeviceState state;
+    state.prepare();
+    std::vector<std::byte> buffer(step);
+    thread_ = std::thread([this, state = std::move(state), buffer = std::move(buffer)]() mutable {
+        result_ = readAll(std::move(state), buffer);
+    });
     return {};
 }
 
@@ -107,10 +112,8 @@ Result<DeviceState> DeviceStateReader::finish()
     return state;
 }
 
-Result<DeviceState> DeviceStateReader::readAll()
+Result<DeviceState> DeviceStateReader::readAll(DeviceState state, std::span<std::byte> buffer)
 {
-    std::vector<std::byte> buffer(step);
-    DeviceState state;
     // What cannot be kept is read all the same: QEMU would otherwise wait for us before it stops its guest.
     Result<void> kept;
     for (;;) {
@@ -125,7 +128,7 @@ Result<DeviceState> DeviceStateReader::readAll()
         if (count < 0 && errno != EINTR && errno != EAGAIN)
             return systemError(errno, tr("cannot read the device state"));
         if (count > 0 && kept)
-            kept = state.append(std::span(buffer).first(static_cast<size_t>(count)));
+            kept = state.append(buffer.first(static_cast<size_t>(count)));
         if (count == 0)
             break;
     }

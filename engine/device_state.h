@@ -61,7 +61,7 @@ public:
     base::Result<DeviceState> finish();
 
 private:
-    base::Result<DeviceState> readAll();
+    base::Result<DeviceState> readAll(DeviceState state, std::span<std::byte> buffer);
 
     int pipe_;
     base::UniqueFd stop_;   // eventfd: becomes readable when the reading shall end

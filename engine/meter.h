@@ -31,7 +31,7 @@ struct Statistics {
     uint64_t deviceStateBytes = 0;
     std::chrono::milliseconds setup{};      ///< until the first page moved
     std::chrono::milliseconds suspending{}; ///< from asking for the suspend to having it
-    std::chrono::milliseconds stopped{};    ///< since the guest stood still
+    std::chrono::milliseconds stopped{};    ///< since the guest was known to stand still
     std::chrono::milliseconds loading{};    ///< QEMU taking its device state
 };
 

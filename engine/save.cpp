@@ -47,7 +47,7 @@ public:
         if (options_.live)
             TRY(sendRounds());
         meter_.step();
-        TRY(stopGuest(host_, deviceState_, meter_));
+        TRY(stopGuest(host_, deviceState_, meter_, [this] { return sendKnownRest(); }));
         TRY(sendRest());
         return sendDeviceState();
     }
@@ -135,14 +135,25 @@ private:
         return expected;
     }
 
+    /// What of the rest is known already goes while QEMU is about to stop the guest, which takes it some milliseconds.
+    /// Without a limit: the guest may soon stand still for it.
+    Result<void> sendKnownRest()
+    {
+        if (!tracker_)
+            return {};
+        meter_.update([](Statistics &statistics) { statistics.iteration++; });
+        sender_.setLimiter(nullptr);
+        TRY(sendRound());
+        dirty_.clear();
+        return {};
+    }
+
     Result<void> sendRest()
     {
         meter_.update([](Statistics &statistics) { statistics.iteration++; });
         meter_.enter(Phase::LastMemory);
-        if (tracker_) {
+        if (tracker_)
             TRY(tracker_->collect(dirty_));
-            sender_.setLimiter(nullptr);
-        }
         TRY(sendRound(/* last= */ true));
         return sender_.end();
     }
@@ -176,11 +187,15 @@ private:
 
 } // namespace
 
-Result<void> stopGuest(SaveHost &host, DeviceStateReader &deviceState, Meter &meter)
+Result<void> stopGuest(SaveHost &host, DeviceStateReader &deviceState, Meter &meter,
+                       const std::function<Result<void>()> &meanwhile)
 {
     const auto begin = Meter::Clock::now();
     TRY(deviceState.start());
-    TRY(host.suspendGuest());
+    TRY(host.beginSuspend());
+    if (meanwhile)
+        TRY(meanwhile());
+    TRY(host.awaitSuspended());
     meter.guestStopped();
     meter.update([&](Statistics &statistics) { statistics.suspending = Meter::since(begin); });
     return {};

@@ -10,6 +10,7 @@
 #include "stream/savefile.h"
 
 #include <chrono>
+#include <functional>
 #include <sys/types.h>
 
 namespace godwit::engine {
@@ -28,8 +29,10 @@ class SaveHost
 public:
     virtual ~SaveHost() = default;
     virtual Limits limits() = 0;
-    /// Has QEMU begin to write its device state; returns when the guest's vCPUs stand still.
-    virtual base::Result<void> suspendGuest() = 0;
+    /// Has QEMU begin to write its device state, in the course of which it stops the guest; returns at once.
+    virtual base::Result<void> beginSuspend() = 0;
+    /// Returns when the guest's vCPUs stand still.
+    virtual base::Result<void> awaitSuspended() = 0;
 };
 
 struct SaveOptions {
@@ -42,7 +45,7 @@ struct SaveOptions {
 inline constexpr stream::libxc::DomainHeader domainHeader{stream::libxc::DomainType::X86Hvm, 4, 17};
 
 /// Write the guest to `sink` as a libxl stream, END included, and the pages that belong there
-/// to `further`; nothing is flushed. When it fails after suspendGuest(), the guest stands still:
+/// to `further`; nothing is flushed. When it fails after beginSuspend(), the guest may stand still:
 /// the caller resumes it.
 base::Result<void> save(const MemoryMap &memory, stream::Sink &sink, int deviceStatePipe,
                         const SaveOptions &options, SaveHost &host, Meter &meter,
@@ -62,7 +65,9 @@ base::Result<void> saveImage(const MemoryMap &memory, const ImageTarget &target,
                              const SaveOptions &options, SaveHost &host, Meter &meter);
 
 // ---- what both have in common
-/// Stop the guest, with `deviceState` reading by then: QEMU writes before it stops its guest.
-base::Result<void> stopGuest(SaveHost &host, DeviceStateReader &deviceState, Meter &meter);
+/// Stop the guest, with `deviceState` reading by then: QEMU writes before it stops its guest. `meanwhile` is called while
+/// the guest still runs, if only for some milliseconds.
+base::Result<void> stopGuest(SaveHost &host, DeviceStateReader &deviceState, Meter &meter,
+                             const std::function<base::Result<void>()> &meanwhile = {});
 
 } // namespace godwit::engine

@@ -27,9 +27,14 @@ public:
 
     engine::Limits limits() override { return session_.limits(); }
 
-    Result<void> suspendGuest() override
+    Result<void> beginSuspend() override
     {
         session_.send(control::SuspendRequest{});
+        return {};
+    }
+
+    Result<void> awaitSuspended() override
+    {
         session_.waitSuspended();
         return {};
     }

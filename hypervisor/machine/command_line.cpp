@@ -56,6 +56,8 @@ static void addMachine(ArgumentList &arguments, const virDomainDef *def)
     Options machine(def->os.machine);
     machine.add("accel", def->virtType == VIR_DOMAIN_VIRT_KVM ? "kvm" : "tcg");
     machine.add("usb", false).add("dump-guest-core", false);
+    // A third of the device state were its description in JSON, sent while the guest stands still and read by nobody.
+    machine.add("suppress-vmdesc", true);
     const int vmport = def->features[VIR_DOMAIN_FEATURE_VMPORT];
     if (vmport != VIR_TRISTATE_SWITCH_ABSENT)
         machine.add("vmport", vmport == VIR_TRISTATE_SWITCH_ON);

@@ -33,7 +33,13 @@ struct TestHost : engine::SaveHost {
         const bool satisfied = patientFor > 0 && meter && meter->snapshot().iteration >= patientFor;
         return satisfied ? engine::Limits{limit.bandwidth, std::chrono::hours(1)} : limit;
     }
-    base::Result<void> suspendGuest() override
+    base::Result<void> beginSuspend() override
+    {
+        if (onBeginSuspend)
+            onBeginSuspend();
+        return {};
+    }
+    base::Result<void> awaitSuspended() override
     {
         suspends++;
         if (onSuspend)
@@ -60,6 +66,7 @@ struct TestHost : engine::SaveHost {
     base::UniqueFd pipe;
     int suspends = 0;
     bool fail = false;
+    std::function<void()> onBeginSuspend;   ///< the guest still runs
     std::function<void()> onSuspend;
     std::function<void()> onLimits;   ///< they are asked for all the time while a live guest is sent
 };
