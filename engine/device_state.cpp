@@ -96,10 +96,7 @@ Result<void> DeviceStateReader::start()
         return systemError(errno, tr("cannot make an eventfd"));
     DeviceState state;
     state.prepare();
-    std::vector<std::byte> buffer(step);
-    thread_ = std::thread([this, state = std::move(state), buffer = std::move(buffer)]() mutable {
-        result_ = readAll(std::move(state), buffer);
-    });
+    thread_ = std::thread([this, state = std::move(state)]() mutable { result_ = readAll(std::move(state)); });
     return {};
 }
 
@@ -112,8 +109,9 @@ Result<DeviceState> DeviceStateReader::finish()
     return state;
 }
 
-Result<DeviceState> DeviceStateReader::readAll(DeviceState state, std::span<std::byte> buffer)
+Result<DeviceState> DeviceStateReader::readAll(DeviceState state)
 {
+    const std::span<std::byte> buffer = state.buffer();
     // What cannot be kept is read all the same: QEMU would otherwise wait for us before it stops its guest.
     Result<void> kept;
     for (;;) {

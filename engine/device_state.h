@@ -26,6 +26,8 @@ public:
 
     /// Of an empty one: touch what a usual state needs. New memory takes its time, and later the guest stands still.
     void prepare();
+    /// Of a prepared one: where to read a part of it before it is appended.
+    std::span<std::byte> buffer() { return buffer_; }
     /// Up to stream::libxl::maxDeviceState bytes in all.
     base::Result<void> append(std::span<const std::byte> bytes);
     /// Exactly the next `length` bytes of `source`; without a length, up to its end.
@@ -61,7 +63,7 @@ public:
     base::Result<DeviceState> finish();
 
 private:
-    base::Result<DeviceState> readAll(DeviceState state, std::span<std::byte> buffer);
+    base::Result<DeviceState> readAll(DeviceState state);
 
     int pipe_;
     base::UniqueFd stop_;   // eventfd: becomes readable when the reading shall end

@@ -19,7 +19,7 @@ class DeviceStateReader;
 
 /// What may change while a transfer runs.
 struct Limits {
-    uint64_t bandwidth = 0;   ///< bytes per second; 0 = unlimited. Not for a live guest's last round
+    uint64_t bandwidth = 0;   ///< bytes per second; 0 = unlimited. Not for what a live guest is stopped for
     std::chrono::milliseconds downtime{300};
 };
 
